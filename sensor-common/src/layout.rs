@@ -1,0 +1,509 @@
+//! Keys and values of the kernel maps: the contract between the programs and the daemon.
+//!
+//! A change of any size, offset or meaning here is a new [`LAYOUT_VERSION`].
+//!
+//! Words are little-endian, as is every machine that these programs are built for; octets that
+//! come from a packet (MAC and IP addresses) lie in memory in the order of the wire.
+
+use core::mem::{align_of, offset_of, size_of};
+
+#[cfg(target_endian = "big")]
+compile_error!("the key layout is defined for little-endian machines");
+
+/// Version of everything in this module; the daemon refuses programs of another one.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Halves of everything that counts: one is written while the other is read.
+pub const HALVES: u32 = 2;
+
+/// Neighbouring slots in which a key may sit: an aligned group, so that probing stays in it. There
+/// is one second group for keys whose first is full.
+pub const PROBES: u32 = 8;
+
+/// Smallest flow table of a CPU, in slots; also keeps the group of [`PROBES`] inside a stripe.
+pub const MIN_SLOTS: u32 = 1024;
+
+/// Sent by the device, or received by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Direction {
+    /// Sent by the device: upload, seen at the interface's ingress.
+    Tx = 0,
+    /// Received by the device: download, seen at the interface's egress.
+    Rx = 1,
+}
+
+/// What a key says about the far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// No IP: the protocol is a [`NonIp`], there is no address.
+    NonIp = 0,
+    /// IPv4; the address is the first four octets.
+    Ipv4 = 1,
+    /// IPv6.
+    Ipv6 = 2,
+    /// Malformed or truncated: the protocol is a [`Reason`], there is no address.
+    Unparsed = 3,
+}
+
+/// Frames without IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum NonIp {
+    /// Any other EtherType or LLC frame.
+    Other = 0,
+    /// ARP (RFC 826), EtherType 0x0806.
+    Arp = 1,
+    /// LLDP (IEEE 802.1AB), EtherType 0x88cc.
+    Lldp = 2,
+    /// EAPOL (IEEE 802.1X), EtherType 0x888e.
+    Eapol = 3,
+}
+
+impl NonIp {
+    /// The label of the common JSON form.
+    pub const fn name(number: u8) -> &'static str {
+        match number {
+            1 => "arp",
+            2 => "lldp",
+            3 => "eapol",
+            _ => "other",
+        }
+    }
+}
+
+/// Why a frame could not be parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// Shorter than an Ethernet header; it has no device either.
+    Runt = 0,
+    /// A VLAN tag is cut off.
+    VlanTruncated = 1,
+    /// More VLAN tags than [`MAX_VLAN_TAGS`](crate::parse::MAX_VLAN_TAGS).
+    VlanDepth = 2,
+    /// The PPPoE session header is cut off.
+    PppoeTruncated = 3,
+    /// The fixed IPv4 header is cut off.
+    Ipv4Truncated = 4,
+    /// EtherType IPv4, but another version number.
+    Ipv4Version = 5,
+    /// IHL below five words.
+    Ipv4HeaderLength = 6,
+    /// Total length below the header's.
+    Ipv4TotalLength = 7,
+    /// The fixed IPv6 header is cut off.
+    Ipv6Truncated = 8,
+    /// EtherType IPv6, but another version number.
+    Ipv6Version = 9,
+}
+
+impl Reason {
+    /// The reason in words, as labels and reports have it.
+    pub const fn name(number: u8) -> &'static str {
+        match number {
+            0 => "runt",
+            1 => "vlan_truncated",
+            2 => "vlan_depth",
+            3 => "pppoe_truncated",
+            4 => "ipv4_truncated",
+            5 => "ipv4_version",
+            6 => "ipv4_header_length",
+            7 => "ipv4_total_length",
+            8 => "ipv6_truncated",
+            9 => "ipv6_version",
+            _ => "unknown",
+        }
+    }
+}
+
+/// Key of a flow: 32 bytes, compared and hashed as four words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    /// Octets 0..6: the device's MAC address; 6..8: outermost VLAN ID with [`VLAN_TAGGED`], 0 for
+    /// an untagged frame.
+    pub mac_vlan: u64,
+    /// The far IP address, order of the wire; zero without one.
+    pub addr: [u64; 2],
+    /// Bits 0..16 the far port, 16..24 the protocol, 24..32 the flags, 32..64 the interface index.
+    /// Never zero in a key, so that zero marks a free slot.
+    pub rest: u64,
+}
+
+/// Set beside a VLAN ID, so that VLAN 0 (priority tag) differs from no tag.
+pub const VLAN_TAGGED: u16 = 0x1000;
+
+/// Mask of the MAC address in [`FlowKey::mac_vlan`].
+pub const MAC_MASK: u64 = 0x0000_ffff_ffff_ffff;
+
+const FLAG_DIRECTION: u8 = 0x01;
+const CLASS_SHIFT: u8 = 1;
+const CLASS_MASK: u8 = 0x03;
+/// In every key; keeps [`FlowKey::rest`] from being zero.
+const FLAG_VALID: u8 = 0x80;
+
+impl FlowKey {
+    /// Composes [`FlowKey::rest`]. `port` is in host order, 0 for none.
+    #[inline(always)]
+    pub const fn rest(
+        port: u16,
+        protocol: u8,
+        class: Class,
+        direction: Direction,
+        ifindex: u32,
+    ) -> u64 {
+        let flags = FLAG_VALID | (class as u8) << CLASS_SHIFT | direction as u8;
+        port as u64 | (protocol as u64) << 16 | (flags as u64) << 24 | (ifindex as u64) << 32
+    }
+
+    /// The device's MAC address.
+    pub const fn mac(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.mac_vlan.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// Outermost VLAN ID, `None` for an untagged frame.
+    pub const fn vlan(&self) -> Option<u16> {
+        let vlan = (self.mac_vlan >> 48) as u16;
+        if vlan & VLAN_TAGGED == 0 { None } else { Some(vlan & 0x0fff) }
+    }
+
+    /// Far IPv4 address in octets.
+    pub const fn ipv4(&self) -> [u8; 4] {
+        (self.addr[0] as u32).to_le_bytes()
+    }
+
+    /// Far IPv6 address in octets.
+    pub const fn ipv6(&self) -> [u8; 16] {
+        (self.addr[0] as u128 | (self.addr[1] as u128) << 64).to_le_bytes()
+    }
+
+    /// Far port in host order, 0 for none.
+    pub const fn port(&self) -> u16 {
+        self.rest as u16
+    }
+
+    /// IP protocol number, [`NonIp`] or [`Reason`], by [`FlowKey::class`].
+    pub const fn protocol(&self) -> u8 {
+        (self.rest >> 16) as u8
+    }
+
+    /// What the address and protocol mean.
+    pub const fn class(&self) -> Class {
+        Class::from_flags((self.rest >> 24) as u8)
+    }
+
+    /// Sent or received by the device.
+    pub const fn direction(&self) -> Direction {
+        Direction::from_flags((self.rest >> 24) as u8)
+    }
+
+    /// Index of the interface where the frame was seen.
+    pub const fn ifindex(&self) -> u32 {
+        (self.rest >> 32) as u32
+    }
+
+    /// The coarser key of this one.
+    #[inline(always)]
+    pub const fn coarse(&self, half: u32) -> CoarseKey {
+        let network = match self.class() {
+            Class::Ipv4 => self.addr[0] & 0x00ff_ffff,
+            Class::Ipv6 => self.addr[0] & MAC_MASK,
+            Class::NonIp | Class::Unparsed => 0,
+        };
+        let protocol_and_flags = (self.rest >> 16) & 0xffff;
+        CoarseKey {
+            mac_half: self.mac_vlan & MAC_MASK | (half as u64) << 48,
+            network: network | protocol_and_flags << 48,
+        }
+    }
+}
+
+impl Class {
+    const fn from_flags(flags: u8) -> Self {
+        match flags >> CLASS_SHIFT & CLASS_MASK {
+            1 => Self::Ipv4,
+            2 => Self::Ipv6,
+            3 => Self::Unparsed,
+            _ => Self::NonIp,
+        }
+    }
+}
+
+impl Direction {
+    const fn from_flags(flags: u8) -> Self {
+        if flags & FLAG_DIRECTION == 0 { Self::Tx } else { Self::Rx }
+    }
+}
+
+/// Key of the coarse level: device, /24 or /48, protocol, direction; no port, VLAN or interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct CoarseKey {
+    /// Octets 0..6: the device's MAC address; 6..8: the half.
+    pub mac_half: u64,
+    /// Octets 0..6: the far /24 (three octets) or /48; 6: the protocol; 7: the flags of the
+    /// [`FlowKey`].
+    pub network: u64,
+}
+
+impl CoarseKey {
+    /// The half that it belongs to.
+    pub const fn half(&self) -> u32 {
+        (self.mac_half >> 48) as u32
+    }
+
+    /// This key in the form of a flow's, with the network's first address, no port, VLAN or
+    /// interface.
+    pub const fn widen(&self) -> FlowKey {
+        FlowKey {
+            mac_vlan: self.mac_half & MAC_MASK,
+            addr: [self.network & MAC_MASK, 0],
+            rest: (self.network >> 48) << 16,
+        }
+    }
+}
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Tally {
+    /// Packets; each segment of a super-packet is one.
+    pub packets: u64,
+    /// Whole frames, Ethernet header to end, no FCS, VLAN tags included.
+    pub bytes: u64,
+    /// Octets after the L4 header by the IP length; of a later fragment, after the IP header.
+    pub payload: u64,
+}
+
+impl Tally {
+    /// Adds another tally to this one.
+    #[inline(always)]
+    pub const fn add(&mut self, other: &Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.payload = self.payload.wrapping_add(other.payload);
+    }
+}
+
+/// What is counted for a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Packets, bytes, payload.
+    pub tally: Tally,
+    /// First packet, nanoseconds of the kernel's boot-time clock.
+    pub first_seen: u64,
+}
+
+/// One slot of the flow table: exactly one cache line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct FlowSlot {
+    /// All zero in a free slot.
+    pub key: FlowKey,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// Key of a device's entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct DeviceKey {
+    /// Octets 0..6: the MAC address; 6..8: the half.
+    pub mac_half: u64,
+}
+
+impl DeviceKey {
+    /// Entry of a MAC address (order of the wire) in a half.
+    pub const fn new(mac: [u8; 6], half: u32) -> Self {
+        let [a, b, c, d, e, f] = mac;
+        Self { mac_half: u64::from_le_bytes([a, b, c, d, e, f, half as u8, 0]) }
+    }
+
+    /// The MAC address.
+    pub const fn mac(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.mac_half.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// The half that it belongs to.
+    pub const fn half(&self) -> u32 {
+        (self.mac_half >> 48) as u32
+    }
+}
+
+/// A device's entry in one half, per CPU: what it has claimed, and what found no place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DeviceState {
+    /// Slots of the flow table that the device holds.
+    pub slots: u32,
+    /// Entries of the coarse level that the device holds.
+    pub coarse: u32,
+    /// Packets that found a place in neither, by [`Direction`].
+    pub overflow: [Tally; 2],
+}
+
+/// Events off the main path, counted per CPU and half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// A free slot was claimed: first packet of a key in this epoch.
+    Claim = 0,
+    /// A packet went to the coarse level because its group of slots is full.
+    TableFull = 1,
+    /// A packet went to the coarse level because its device holds its quota of slots.
+    SlotQuota = 2,
+    /// A packet went to its device's overflow: the coarse level is full, or its quota of it is.
+    CoarseFull = 3,
+    /// A packet went to the total of unknown devices: no device entry was free.
+    PoolFull = 4,
+    /// Headers lay outside the linear part and were read by copy.
+    SlowRead = 5,
+}
+
+/// Number of [`Outcome`]s, with room to grow within the layout.
+pub const OUTCOMES: usize = 8;
+
+impl Outcome {
+    /// Outcomes with the label that metrics and log lines use.
+    pub const ALL: [(Self, &str); 6] = [
+        (Self::Claim, "claim"),
+        (Self::TableFull, "table_full"),
+        (Self::SlotQuota, "slot_quota"),
+        (Self::CoarseFull, "coarse_full"),
+        (Self::PoolFull, "pool_full"),
+        (Self::SlowRead, "slow_read"),
+    ];
+}
+
+/// Totals of one CPU in one half.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Totals {
+    /// Packets and bytes that entered the programs, by [`Direction`]; payload is left 0.
+    pub seen: [Tally; 2],
+    /// Slots of the flow table held by unknown devices together.
+    pub pool_slots: u64,
+    /// Entries of the coarse level held by unknown devices together.
+    pub pool_coarse: u64,
+    /// Packets of unknown devices that have no entry, by [`Direction`].
+    pub pool: [Tally; 2],
+    /// By [`Outcome`].
+    pub outcomes: [u64; OUTCOMES],
+}
+
+/// The one-entry map by which the daemon steers the programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Control {
+    /// Current epoch; its lowest bit is the half that is being written.
+    pub epoch: u32,
+    /// [`LAYOUT_VERSION`] of the programs that wrote these maps.
+    pub layout_version: u32,
+    /// Random, made with the table, so that a new table never looks like an old one.
+    pub table_id: [u64; 2],
+}
+
+/// Limits and sizes, written into the programs when they are loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Params {
+    /// CPUs that the table has stripes for.
+    pub cpus: u32,
+    /// Slots of one CPU in one half, minus one; a power of two minus one.
+    pub slot_mask: u32,
+    /// Secret of the slot hash, so that nobody can aim packets at one group of slots.
+    pub seed: [u64; 2],
+    /// Slots that a configured device may hold, per CPU.
+    pub device_slots: u32,
+    /// Slots that one unknown device may hold, per CPU.
+    pub stranger_slots: u32,
+    /// Slots that all unknown devices together may hold, per CPU.
+    pub pool_slots: u32,
+    /// Coarse entries that a configured device may add, per CPU.
+    pub device_coarse: u32,
+    /// Coarse entries that one unknown device may add, per CPU.
+    pub stranger_coarse: u32,
+    /// Coarse entries that all unknown devices together may add, per CPU.
+    pub pool_coarse: u32,
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 32 && align_of::<FlowKey>() == 8);
+    assert!(size_of::<Counters>() == 32);
+    assert!(size_of::<FlowSlot>() == 64 && align_of::<FlowSlot>() == 64);
+    assert!(offset_of!(FlowSlot, counters) == 32);
+    assert!(size_of::<CoarseKey>() == 16);
+    assert!(size_of::<DeviceKey>() == 8);
+    assert!(size_of::<DeviceState>() == 56);
+    assert!(size_of::<Totals>() == 192 && offset_of!(Totals, outcomes) == 112);
+    assert!(size_of::<Control>() == 64);
+    assert!(size_of::<Params>() == 48);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_fields_come_back_as_they_went_in() {
+        let key = FlowKey {
+            mac_vlan: u64::from_le_bytes([1, 2, 3, 4, 5, 6, 0x64, 0x10]),
+            addr: [u64::from_le_bytes([8, 8, 4, 4, 0, 0, 0, 0]), 0],
+            rest: FlowKey::rest(443, 17, Class::Ipv4, Direction::Rx, 7),
+        };
+        assert_eq!(key.mac(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(key.vlan(), Some(100));
+        assert_eq!(key.ipv4(), [8, 8, 4, 4]);
+        assert_eq!((key.port(), key.protocol(), key.ifindex()), (443, 17, 7));
+        assert_eq!((key.class(), key.direction()), (Class::Ipv4, Direction::Rx));
+    }
+
+    #[test]
+    fn coarse_key_keeps_the_24_and_drops_the_port() {
+        let key = FlowKey {
+            mac_vlan: u64::from_le_bytes([1, 2, 3, 4, 5, 6, 0x64, 0x10]),
+            addr: [u64::from_le_bytes([42, 62, 48, 9, 0, 0, 0, 0]), 0],
+            rest: FlowKey::rest(443, 6, Class::Ipv4, Direction::Tx, 7),
+        };
+        let coarse = key.coarse(1);
+        assert_eq!(coarse.half(), 1);
+        let wide = coarse.widen();
+        assert_eq!(wide.ipv4(), [42, 62, 48, 0]);
+        assert_eq!((wide.mac(), wide.vlan()), ([1, 2, 3, 4, 5, 6], None));
+        assert_eq!((wide.port(), wide.protocol(), wide.ifindex()), (0, 6, 0));
+        assert_eq!((wide.class(), wide.direction()), (Class::Ipv4, Direction::Tx));
+    }
+
+    #[test]
+    fn coarse_key_keeps_the_48_of_ipv6() {
+        let addr: [u8; 16] = [0x24, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        let wide = u128::from_le_bytes(addr);
+        let key = FlowKey {
+            mac_vlan: 1,
+            addr: [wide as u64, (wide >> 64) as u64],
+            rest: FlowKey::rest(1, 58, Class::Ipv6, Direction::Rx, 2),
+        };
+        assert_eq!(key.ipv6(), addr);
+        let coarse = key.coarse(0).widen();
+        assert_eq!(coarse.ipv6()[..8], [0x24, 1, 2, 3, 4, 5, 0, 0]);
+        assert_eq!(coarse.ipv6()[8..], [0; 8]);
+        assert_eq!((coarse.class(), coarse.direction()), (Class::Ipv6, Direction::Rx));
+    }
+
+    #[test]
+    fn device_key_separates_the_halves() {
+        let key = DeviceKey::new([1, 2, 3, 4, 5, 6], 1);
+        assert_eq!((key.mac(), key.half()), ([1, 2, 3, 4, 5, 6], 1));
+        assert_ne!(key, DeviceKey::new([1, 2, 3, 4, 5, 6], 0));
+        // The kernel side forms it from a flow's key and the half.
+        assert_eq!(
+            key.mac_half,
+            FlowKey { mac_vlan: key.mac_half, ..FlowKey::default() }.coarse(1).mac_half
+        );
+    }
+}

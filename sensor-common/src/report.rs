@@ -1,0 +1,138 @@
+//! The common JSON form: one definition for `labgate status`, the API and the demo.
+//!
+//! `tx` is what the device sent, `rx` what it received. Bytes are whole frames: from the Ethernet
+//! header to the end, padding as received, no FCS, VLAN tags included. Times are RFC 3339 in UTC
+//! with milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this form; it grows with every change that a reader could notice.
+pub const REPORT_VERSION: u32 = 1;
+
+/// What the sensor has counted since it started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`REPORT_VERSION`] of the writer.
+    pub version: u32,
+    /// When this state was taken (end of the last committed epoch).
+    pub time: String,
+    /// Every device that was seen or is configured, by name.
+    pub devices: Vec<Device>,
+    /// Every alert raised since the start, oldest first.
+    pub alerts: Vec<Alert>,
+    /// The balance of everything that passed the hooks.
+    pub books: Books,
+    /// Where the sensor is attached, and how.
+    pub interfaces: Vec<Interface>,
+    /// The attribution that the licence of the geo data asks for.
+    pub attribution: String,
+}
+
+/// One device: one or several MAC addresses under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Name from the configuration; an unknown device is named by its MAC address.
+    pub name: String,
+    /// The MAC address, lower-case hex with colons; several are separated by a comma.
+    pub mac: String,
+    /// Vendor by OUI; empty where unknown or where the MAC address is locally administered.
+    pub vendor: String,
+    /// True where a MAC address is locally administered, as phones' random addresses are.
+    pub random_mac: bool,
+    /// Group from the configuration; empty for an unknown device.
+    pub group: String,
+    /// Where its packets went to and came from.
+    pub destinations: Vec<Destination>,
+}
+
+/// One far end of a device's traffic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// ISO 3166 alpha-2; `ZZ` without an entry; lower-case class for a special-purpose range;
+    /// empty for frames without an IP address.
+    pub country: String,
+    /// Autonomous system number, 0 for none.
+    pub asn: u32,
+    /// Name of the autonomous system, empty for none.
+    pub operator: String,
+    /// The most specific of the watched, country and operator networks, in CIDR form; empty for
+    /// frames without an IP address.
+    pub prefix: String,
+    /// `tcp`, `udp`, `icmp`, ...; the number where IANA's keyword is not known here; `arp`, `lldp`,
+    /// `eapol` or `other` for non-IP frames; `unparsed:<reason>` for malformed ones.
+    pub protocol: String,
+    /// Port of the far end in host order, 0 for none.
+    pub port: u16,
+    /// The far address in full; only with address detail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Outermost VLAN ID, 0 for untagged; only with address detail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Packets the device sent.
+    pub tx_packets: u64,
+    /// Bytes the device sent.
+    pub tx_bytes: u64,
+    /// Packets the device received.
+    pub rx_packets: u64,
+    /// Bytes the device received.
+    pub rx_bytes: u64,
+    /// First packet, to the kernel's clock.
+    pub first_seen: String,
+    /// Last packet, to the epoch.
+    pub last_seen: String,
+}
+
+/// A breach of the bench's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// `country_not_allowed` or `watched_prefix`.
+    pub rule: String,
+    /// Name of the device.
+    pub device: String,
+    /// The country that was touched.
+    pub country: String,
+    /// `critical`, `warning` or `info`.
+    pub severity: String,
+    /// First packet of the breach.
+    pub since: String,
+    /// Far prefix of the first packet.
+    pub prefix: String,
+}
+
+/// The balance. `seen` is counted at the programs' entry, all else where it went; with the books
+/// closed, `seen = attributed + coarse + overflow + unparsed`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Books {
+    /// Packets that entered the programs.
+    pub seen_packets: u64,
+    /// Bytes that entered the programs.
+    pub seen_bytes: u64,
+    /// Packets counted in the flow table, with their full key.
+    pub attributed_packets: u64,
+    /// Packets counted under the coarser key (/24 or /48, no port).
+    pub coarse_packets: u64,
+    /// Packets counted for their device alone, or in the total of unknown devices.
+    pub overflow_packets: u64,
+    /// Malformed or truncated frames.
+    pub unparsed_packets: u64,
+    /// Packets on the interfaces' own counters, both directions, since the sensor attached.
+    pub interface_packets: u64,
+    /// Bytes on the interfaces' own counters, both directions, as the driver counts them.
+    pub interface_bytes: u64,
+    /// True when every epoch so far balanced.
+    pub closed: bool,
+}
+
+/// One watched interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// How ingress is counted: `xdp` or `tc`.
+    pub ingress: String,
+    /// How egress is counted: `tcx` or `clsact`.
+    pub egress: String,
+    /// Why ingress is not native XDP although it was wanted; empty otherwise.
+    pub fallback_reason: String,
+}

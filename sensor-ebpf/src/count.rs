@@ -1,0 +1,241 @@
+//! Counting: one cache line per key, and never a packet lost from the books.
+//!
+//! Where the flow table has no place for a key the packet falls through three coarser levels:
+//! coarse key, its device's overflow, the total of unknown devices.
+//!
+//! No increment here is atomic. Everything is per CPU, both hooks run with bottom halves disabled,
+//! so nothing else writes on this CPU meanwhile; the daemon reads and clears a half only after a
+//! grace period has ended all programs that could still write it.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+};
+use aya_log_ebpf::warn;
+use sensor_common::layout::{
+    Counters, DeviceKey, DeviceState, Direction, FlowKey, MAC_MASK, Outcome, PROBES, Tally, Totals,
+};
+
+use crate::{
+    frame::forget,
+    maps::{COARSE, CONTROL, DEVICES, FLOWS, PARAMS, STRANGERS, TOTALS},
+};
+
+/// This CPU's part of the half that is being written.
+#[derive(Clone, Copy)]
+struct Stripe(u32);
+
+impl Stripe {
+    #[inline(always)]
+    fn current() -> Self {
+        let epoch = match CONTROL.get_ptr(0) {
+            // SAFETY: the daemon writes the epoch while programs run; it is one aligned word.
+            Some(control) => unsafe { (&raw const (*control).epoch).read_volatile() },
+            None => 0,
+        };
+        // SAFETY: no argument, no precondition.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        Self((epoch & 1) * PARAMS.load().cpus + cpu)
+    }
+
+    #[inline(always)]
+    fn half(self) -> u32 {
+        (self.0 >= PARAMS.load().cpus) as u32
+    }
+
+    #[inline(always)]
+    fn totals(self) -> Option<&'static mut Totals> {
+        // SAFETY: this CPU's own entry, and the reference does not outlive the program.
+        TOTALS.get_ptr_mut(self.0).map(|totals| unsafe { &mut *totals })
+    }
+}
+
+/// Adds a packet (or a super-packet's segments) to its key.
+#[inline(always)]
+pub(crate) fn count<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, tally: &Tally) {
+    let stripe = Stripe::current();
+    let Some(totals) = stripe.totals() else { return };
+    let seen = &mut totals.seen[direction as usize];
+    seen.packets += tally.packets;
+    seen.bytes += tally.bytes;
+
+    let key = FlowKey { rest: forget(key.rest, seen.bytes), ..*key };
+    let params = PARAMS.load();
+    let first = hash(&key, params.seed) & params.slot_mask;
+    let Some(slot) = FLOWS.get_ptr_mut(stripe.0 * (params.slot_mask + 1) + first) else { return };
+    // SAFETY: a valid slot of this CPU's stripe.
+    let slot = unsafe { &mut *slot };
+    if slot.key == key {
+        slot.counters.tally.add(tally);
+    } else {
+        settle(ctx, &key, tally, stripe, first);
+    }
+}
+
+/// Notes that headers had to be copied out of a packet.
+#[inline(always)]
+pub(crate) fn slow_read() {
+    if let Some(totals) = Stripe::current().totals() {
+        totals.outcomes[Outcome::SlowRead as usize] += 1;
+    }
+}
+
+/// Multiply and fold: a few cycles, and without the seed nobody can choose keys that collide.
+#[inline(always)]
+fn hash(key: &FlowKey, seed: [u64; 2]) -> u32 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let low = (key.mac_vlan ^ seed[0]).wrapping_mul(ODD) ^ key.addr[0];
+    let high = (key.rest ^ seed[1]).wrapping_mul(ODD) ^ key.addr[1];
+    let mixed = (low ^ (low >> 32)).wrapping_mul(ODD) ^ high;
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(ODD);
+    (mixed >> 32) as u32
+}
+
+/// Where a key goes whose first group is full: with three eighths of the table taken that is one
+/// key in a hundred, and both its groups are full for one in ten thousand.
+#[inline(always)]
+fn second_group(first: u32) -> u32 {
+    const ODD: u32 = 0x9e37_79b1;
+    first.wrapping_add(1).wrapping_mul(ODD) >> 8
+}
+
+/// The way off the main path: the key is not in its first slot. It may be in a neighbouring one or,
+/// where that group is full, in its second group; or it takes a slot that is free there, if its
+/// device's quota has room; else the coarser levels get it.
+#[inline(never)]
+fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, stripe: Stripe, first: u32) {
+    let base = stripe.0 * (PARAMS.load().slot_mask + 1);
+    let mut free = None;
+    let second = second_group(first) & PARAMS.load().slot_mask;
+    let mut probe = 0;
+    while probe < 2 * PROBES {
+        // An aligned group of neighbours: XOR stays in it, whatever its first slot is.
+        let group = if probe < PROBES { first } else { second };
+        let index = base + (group ^ (probe % PROBES));
+        let Some(slot) = FLOWS.get_ptr_mut(index) else { return };
+        // SAFETY: a valid slot of this CPU's stripe.
+        let slot = unsafe { &mut *slot };
+        if slot.key == *key {
+            return slot.counters.tally.add(tally);
+        }
+        if slot.key.rest == 0 {
+            // Slots are freed all at once, so the key is nowhere behind a free one.
+            free = Some(slot);
+            break;
+        }
+        probe += 1;
+    }
+
+    let Some(totals) = stripe.totals() else { return };
+    let Some(mut device) = Device::of(key, stripe) else {
+        totals.pool[key.direction() as usize].add(tally);
+        return event(ctx, key, totals, Outcome::PoolFull);
+    };
+    // SAFETY: no argument, no precondition.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    match free {
+        Some(slot) if device.may_claim_slot(totals) => {
+            totals.outcomes[Outcome::Claim as usize] += 1;
+            slot.counters = Counters { tally: *tally, first_seen: now };
+            slot.key = *key;
+            return;
+        }
+        Some(_) => event(ctx, key, totals, Outcome::SlotQuota),
+        None => event(ctx, key, totals, Outcome::TableFull),
+    }
+
+    let coarse_key = key.coarse(stripe.half());
+    let mut entry = COARSE.get_ptr_mut(coarse_key);
+    if entry.is_none() && device.may_add_coarse(totals) {
+        // Another CPU may enter it at the same moment; the look-up then finds that entry.
+        let _full_or_there = COARSE.insert(coarse_key, Counters::default(), BPF_NOEXIST as u64);
+        entry = COARSE.get_ptr_mut(coarse_key);
+    }
+    if let Some(entry) = entry {
+        // SAFETY: this CPU's value of an entry that is only removed after a grace period.
+        let entry = unsafe { &mut *entry };
+        if entry.tally.packets == 0 {
+            entry.first_seen = now;
+        }
+        return entry.tally.add(tally);
+    }
+    device.state.overflow[key.direction() as usize].add(tally);
+    event(ctx, key, totals, Outcome::CoarseFull);
+}
+
+/// Counts an event off the main path, and tells the daemon's log of the first one on this CPU in
+/// this epoch.
+#[inline(always)]
+fn event<C: EbpfContext>(ctx: &C, key: &FlowKey, totals: &mut Totals, outcome: Outcome) {
+    let count = &mut totals.outcomes[outcome as usize];
+    *count += 1;
+    if *count == 1 {
+        log(ctx, key, outcome as u32);
+    }
+}
+
+#[inline(never)]
+fn log<C: EbpfContext>(ctx: &C, key: &FlowKey, outcome: u32) {
+    warn!(ctx, "no full detail for {:mac}: outcome {}", key.mac(), outcome);
+}
+
+/// A device's entry in this half.
+struct Device {
+    state: &'static mut DeviceState,
+    /// Not configured: it shares the pool's limits.
+    stranger: bool,
+}
+
+impl Device {
+    /// The entry of the key's device; an unknown one is entered, unless the pool is full.
+    #[inline(always)]
+    fn of(key: &FlowKey, stripe: Stripe) -> Option<Self> {
+        let key = DeviceKey { mac_half: key.mac_vlan & MAC_MASK | (stripe.half() as u64) << 48 };
+        let (state, stranger) = if let Some(state) = DEVICES.get_ptr_mut(key) {
+            (state, false)
+        } else if let Some(state) = STRANGERS.get_ptr_mut(key) {
+            (state, true)
+        } else {
+            // Another CPU may enter it at the same moment; the look-up then finds that entry.
+            let _full_or_there = STRANGERS.insert(key, DeviceState::default(), BPF_NOEXIST as u64);
+            (STRANGERS.get_ptr_mut(key)?, true)
+        };
+        // SAFETY: this CPU's value of an entry that is only removed after a grace period.
+        Some(Self { state: unsafe { &mut *state }, stranger })
+    }
+
+    #[inline(always)]
+    fn may_claim_slot(&mut self, totals: &mut Totals) -> bool {
+        let params = PARAMS.load();
+        if self.stranger {
+            if self.state.slots >= params.stranger_slots
+                || totals.pool_slots >= params.pool_slots as u64
+            {
+                return false;
+            }
+            totals.pool_slots += 1;
+        } else if self.state.slots >= params.device_slots {
+            return false;
+        }
+        self.state.slots += 1;
+        true
+    }
+
+    #[inline(always)]
+    fn may_add_coarse(&mut self, totals: &mut Totals) -> bool {
+        let params = PARAMS.load();
+        if self.stranger {
+            if self.state.coarse >= params.stranger_coarse
+                || totals.pool_coarse >= params.pool_coarse as u64
+            {
+                return false;
+            }
+            totals.pool_coarse += 1;
+        } else if self.state.coarse >= params.device_coarse {
+            return false;
+        }
+        self.state.coarse += 1;
+        true
+    }
+}

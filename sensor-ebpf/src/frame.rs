@@ -1,0 +1,263 @@
+//! Packets as the parser's [`Frame`]: direct access where the octets lie in the linear part, by
+//! copy where they don't.
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::{TcContext, XdpContext},
+};
+use sensor_common::parse::{Frame, Octets};
+
+/// Offsets are masked with this, so that the verifier knows a bound for each: beyond the deepest
+/// header that the parser reaches, below the verifier's limit of 64 KiB for packet offsets.
+const OFFSET_MASK: usize = 0x7fff;
+
+/// Octets inside the packet, bounds checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Direct(usize);
+
+impl Octets for Direct {
+    #[inline(always)]
+    fn u8(self, at: usize) -> u8 {
+        load(self.0 + at)
+    }
+
+    #[inline(always)]
+    fn u16(self, at: usize) -> u16 {
+        load(self.0 + at)
+    }
+
+    #[inline(always)]
+    fn u32(self, at: usize) -> u32 {
+        load(self.0 + at)
+    }
+
+    #[inline(always)]
+    fn u64(self, at: usize) -> u64 {
+        load(self.0 + at)
+    }
+}
+
+/// One load instruction. `read_unaligned` would become a load for each octet on this target, whose
+/// only machines (those with efficient unaligned access) need no alignment.
+#[inline(always)]
+fn load<T: Copy>(address: usize) -> T {
+    // SAFETY: `direct` has compared the address with the packet's end; the verifier proves it.
+    unsafe { *(address as *const T) }
+}
+
+/// The address of `len` octets at `offset`, if they lie before `end`.
+#[inline(always)]
+fn direct(data: usize, end: usize, offset: usize, len: usize) -> Option<Direct> {
+    let start = data + (offset & OFFSET_MASK);
+    if start + len > end { None } else { Some(Direct(start)) }
+}
+
+/// Makes the verifier forget what it knows of a value, which stays as it is: `unknown` is any
+/// value from memory.
+///
+/// Each path through the parser leaves other constants in offsets and keys. Without this the
+/// verifier walks all that follows once for each of them, past its limit of a million instructions.
+#[inline(always)]
+pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: two instructions on registers.
+    unsafe {
+        asm!(
+            "{value} ^= {unknown}",
+            "{value} ^= {unknown}",
+            value = inout(reg) value,
+            unknown = in(reg) unknown,
+            options(pure, nomem, nostack),
+        );
+    }
+    value
+}
+
+/// The linear part of an XDP frame.
+pub(crate) struct XdpLinear {
+    data: usize,
+    end: usize,
+    wire_len: usize,
+}
+
+impl XdpLinear {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        // SAFETY: the helper reads the context that the kernel handed in.
+        let wire_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+        Self { data: ctx.data(), end: ctx.data_end(), wire_len }
+    }
+
+    /// True where the frame goes on in fragments.
+    #[inline(always)]
+    pub(crate) fn is_partial(&self) -> bool {
+        self.end - self.data < self.wire_len
+    }
+}
+
+impl Frame for XdpLinear {
+    type Octets = Direct;
+
+    #[inline(always)]
+    fn opaque(&self, value: usize) -> usize {
+        forget(value as u64, self.wire_len as u64) as usize
+    }
+
+    #[inline(always)]
+    fn wire_len(&self) -> usize {
+        self.wire_len
+    }
+
+    #[inline(always)]
+    fn octets<const LEN: usize>(&self, offset: usize) -> Option<Direct> {
+        direct(self.data, self.end, offset, LEN)
+    }
+}
+
+/// The linear part of an skb.
+pub(crate) struct SkbLinear {
+    data: usize,
+    end: usize,
+    wire_len: usize,
+}
+
+impl SkbLinear {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &TcContext) -> Self {
+        Self { data: ctx.data(), end: ctx.data_end(), wire_len: ctx.len() as usize }
+    }
+
+    /// True where the packet goes on in fragments.
+    #[inline(always)]
+    pub(crate) fn is_partial(&self) -> bool {
+        self.end - self.data < self.wire_len
+    }
+}
+
+impl Frame for SkbLinear {
+    type Octets = Direct;
+
+    #[inline(always)]
+    fn opaque(&self, value: usize) -> usize {
+        forget(value as u64, self.wire_len as u64) as usize
+    }
+
+    #[inline(always)]
+    fn wire_len(&self) -> usize {
+        self.wire_len
+    }
+
+    #[inline(always)]
+    fn octets<const LEN: usize>(&self, offset: usize) -> Option<Direct> {
+        direct(self.data, self.end, offset, LEN)
+    }
+}
+
+/// Longest header that the parser asks for at once (IPv6's).
+const COPY: usize = 40;
+
+/// Octets copied out of the packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Copied([u64; COPY / 8]);
+
+impl Copied {
+    #[inline(always)]
+    fn at<T: Copy>(&self, at: usize) -> T {
+        // SAFETY: the parser reads within the length that it asked for, at most `COPY`.
+        unsafe { ptr::from_ref(&self.0).cast::<u8>().add(at).cast::<T>().read_unaligned() }
+    }
+}
+
+impl Octets for Copied {
+    #[inline(always)]
+    fn u8(self, at: usize) -> u8 {
+        self.at(at)
+    }
+
+    #[inline(always)]
+    fn u16(self, at: usize) -> u16 {
+        self.at(at)
+    }
+
+    #[inline(always)]
+    fn u32(self, at: usize) -> u32 {
+        self.at(at)
+    }
+
+    #[inline(always)]
+    fn u64(self, at: usize) -> u64 {
+        self.at(at)
+    }
+}
+
+/// All of an XDP frame, by copy.
+pub(crate) struct XdpCopy<'a> {
+    ctx: &'a XdpContext,
+    wire_len: usize,
+}
+
+impl<'a> XdpCopy<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext, wire_len: usize) -> Self {
+        Self { ctx, wire_len }
+    }
+}
+
+impl Frame for XdpCopy<'_> {
+    type Octets = Copied;
+
+    #[inline(always)]
+    fn opaque(&self, value: usize) -> usize {
+        forget(value as u64, self.wire_len as u64) as usize
+    }
+
+    #[inline(always)]
+    fn wire_len(&self) -> usize {
+        self.wire_len
+    }
+
+    #[inline(always)]
+    fn octets<const LEN: usize>(&self, offset: usize) -> Option<Copied> {
+        let mut copy = [0u64; COPY / 8];
+        let (offset, to) = ((offset & OFFSET_MASK) as u32, copy.as_mut_ptr().cast());
+        // SAFETY: `to` has room for `COPY` octets, and no header is longer.
+        let failed = unsafe { bpf_xdp_load_bytes(self.ctx.ctx, offset, to, LEN as u32) };
+        if failed == 0 { Some(Copied(copy)) } else { None }
+    }
+}
+
+/// All of an skb, by copy.
+pub(crate) struct SkbCopy<'a>(&'a TcContext);
+
+impl<'a> SkbCopy<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a TcContext) -> Self {
+        Self(ctx)
+    }
+}
+
+impl Frame for SkbCopy<'_> {
+    type Octets = Copied;
+
+    #[inline(always)]
+    fn opaque(&self, value: usize) -> usize {
+        forget(value as u64, self.wire_len() as u64) as usize
+    }
+
+    #[inline(always)]
+    fn wire_len(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn octets<const LEN: usize>(&self, offset: usize) -> Option<Copied> {
+        let mut copy = [0u64; COPY / 8];
+        let (offset, to) = ((offset & OFFSET_MASK) as u32, copy.as_mut_ptr().cast());
+        // SAFETY: `to` has room for `COPY` octets, and no header is longer.
+        let failed = unsafe { bpf_skb_load_bytes(self.0.as_ptr(), offset, to, LEN as u32) };
+        if failed == 0 { Some(Copied(copy)) } else { None }
+    }
+}

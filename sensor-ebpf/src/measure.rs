@@ -1,0 +1,55 @@
+//! How many packets and bytes one call of a program stands for.
+
+use aya_ebpf::programs::TcContext;
+use sensor_common::{
+    layout::{Direction, Tally},
+    parse::{Link, Parsed, VLAN_TAG},
+};
+
+/// One frame as it came from the wire.
+#[inline(always)]
+pub(crate) fn single(wire_len: usize, payload: u32) -> Tally {
+    Tally { packets: 1, bytes: wire_len as u64, payload: payload as u64 }
+}
+
+/// Interface and VLAN tag of an skb; the kernel keeps the outermost tag beside the data.
+#[inline(always)]
+pub(crate) fn link(ctx: &TcContext) -> Link {
+    // SAFETY: the verifier rewrites reads of the context.
+    let (ifindex, present, tci) = unsafe {
+        let skb = ctx.skb.skb;
+        ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci)
+    };
+    Link { ifindex, vlan_tci: if present == 0 { None } else { Some(tci as u16) } }
+}
+
+/// An skb, which may be a super-packet (GSO, GRO): segments count, each with its own headers.
+#[inline(always)]
+pub(crate) fn skb(ctx: &TcContext, direction: Direction, link: Link, parsed: &Parsed) -> Tally {
+    // SAFETY: the verifier rewrites reads of the context.
+    let (len, wire_len, gso_segs, gso_size) = unsafe {
+        let skb = ctx.skb.skb;
+        ((*skb).len, (*skb).wire_len, (*skb).gso_segs, (*skb).gso_size)
+    };
+    let headers = parsed.headers;
+    let packets = if gso_segs != 0 {
+        gso_segs
+    } else if gso_size != 0 && len > headers {
+        // A guest or a tap left the count to the NIC (SKB_GSO_DODGY).
+        (len - headers).div_ceil(gso_size)
+    } else {
+        1
+    };
+    let frame_bytes = match direction {
+        // The qdisc layer has already added each segment's headers.
+        Direction::Rx => wire_len as u64,
+        // There `wire_len` is the length of the super-packet.
+        Direction::Tx => len as u64 + (packets as u64 - 1) * headers as u64,
+    };
+    let tag_bytes = if link.vlan_tci.is_some() { packets as u64 * VLAN_TAG as u64 } else { 0 };
+    Tally {
+        packets: packets as u64,
+        bytes: frame_bytes + tag_bytes,
+        payload: parsed.payload as u64,
+    }
+}

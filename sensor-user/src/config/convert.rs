@@ -1,0 +1,128 @@
+//! The one conversion: the raw tree to the [`Config`].
+
+use std::{ops::RangeInclusive, path::Path};
+
+use sensor_common::layout::MIN_SLOTS;
+use tracing::level_filters::LevelFilter;
+
+use super::{
+    Config, DEFAULT_EPOCH, DEFAULT_LISTEN, Databases, Limits, TcAttach, devices,
+    diagnostic::{Diagnostic, Source},
+    policy,
+    raw::Node,
+    reader::{Fields, Reader},
+    values,
+};
+
+const KEYS: [&str; 9] = [
+    "interfaces",
+    "tc_attach",
+    "devices",
+    "databases",
+    "policy",
+    "epoch",
+    "listen",
+    "limits",
+    "log",
+];
+
+const TC_ATTACH: [(&str, TcAttach); 3] =
+    [("auto", TcAttach::Auto), ("tcx", TcAttach::Tcx), ("clsact", TcAttach::Clsact)];
+
+const LOG: [(&str, LevelFilter); 6] = [
+    ("off", LevelFilter::OFF),
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
+/// What the document means, or everything that is wrong with it.
+pub(super) fn config(source: &Source<'_>, document: &Node) -> Result<Config, Vec<Diagnostic>> {
+    let mut reader = Reader::new(source);
+    let root = reader.root(document);
+    let config = reader.fields(&root, &KEYS).map(|fields| read(&mut reader, &fields, source.name));
+    let warnings = reader.finish()?;
+    // Without fields there was a fault, and we are not here.
+    config.map(|config| Config { warnings, ..config }).ok_or_else(Vec::new)
+}
+
+/// Every part in turn; where a part has a fault, the fault is noted and the default stands in.
+fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Config {
+    let (policy, groups) = policy::policy(reader, root);
+    Config {
+        interfaces: devices::interfaces(reader, root),
+        tc_attach: root
+            .get("tc_attach")
+            .and_then(|field| reader.choice(field, &TC_ATTACH))
+            .unwrap_or_default(),
+        devices: devices::devices(reader, root, &groups),
+        databases: databases(reader, root, file_name),
+        policy,
+        epoch: root
+            .get("epoch")
+            .and_then(|field| values::epoch(reader, field))
+            .unwrap_or(DEFAULT_EPOCH),
+        listen: root
+            .get("listen")
+            .and_then(|field| values::listen(reader, field))
+            .unwrap_or(DEFAULT_LISTEN),
+        limits: limits(reader, root),
+        log: root
+            .get("log")
+            .and_then(|field| reader.choice(field, &LOG))
+            .unwrap_or(LevelFilter::INFO),
+        warnings: Vec::new(),
+    }
+}
+
+fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Databases {
+    let keys = &["country", "operators"];
+    let Some(fields) = root.get("databases").and_then(|field| reader.fields(field, keys)) else {
+        return Databases::default();
+    };
+    let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
+    let mut path = |key| {
+        let example = "write the path of an MMDB file, or remove the line";
+        let typed = reader.text(fields.get(key)?, example)?;
+        if typed.text.is_empty() || typed.text.contains('\0') {
+            reader.refuse(&typed.at, format!("`{key}` is no path"), example);
+            return None;
+        }
+        Some(directory.join(typed.text))
+    };
+    Databases { country: path("country"), operators: path("operators") }
+}
+
+fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {
+    let default = Limits::default();
+    let keys = &[
+        "flow_slots_per_cpu",
+        "coarse_entries",
+        "unknown_devices",
+        "destinations_per_device",
+        "prefixes_per_device",
+    ];
+    let Some(fields) = root.get("limits").and_then(|field| reader.fields(field, keys)) else {
+        return default;
+    };
+    let flow_slots_per_cpu = fields
+        .get("flow_slots_per_cpu")
+        .and_then(|field| values::power_of_two(reader, field, &(MIN_SLOTS..=4_194_304)))
+        .unwrap_or(default.flow_slots_per_cpu);
+    let mut number = |key, range: RangeInclusive<u32>, default| {
+        fields.get(key).and_then(|field| values::number(reader, field, &range)).unwrap_or(default)
+    };
+    Limits {
+        flow_slots_per_cpu,
+        coarse_entries: number("coarse_entries", 1024..=4_194_304, default.coarse_entries),
+        unknown_devices: number("unknown_devices", 1..=65_536, default.unknown_devices),
+        destinations_per_device: number(
+            "destinations_per_device",
+            16..=4_194_304,
+            default.destinations_per_device,
+        ),
+        prefixes_per_device: number("prefixes_per_device", 1..=10_000, default.prefixes_per_device),
+    }
+}

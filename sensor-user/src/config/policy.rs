@@ -1,0 +1,108 @@
+//! What the bench allows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+};
+
+use super::{
+    GroupPolicy, Policy, country,
+    diagnostic::quote,
+    reader::{Field, Fields, Reader},
+    values,
+};
+
+/// The names of all groups under `policy`, those with faults included.
+#[derive(Debug, Default)]
+pub(super) struct Groups<'a>(HashMap<&'a str, Range<usize>>);
+
+impl Groups<'_> {
+    /// A group without rules is legal, and often a typing error.
+    pub(super) fn warn_unless_known(
+        &self,
+        reader: &mut Reader<'_>,
+        at: &Range<usize>,
+        group: &str,
+    ) {
+        if !self.0.contains_key(group) {
+            let group = quote(group);
+            reader.warn(at, &format!("group {group} has no rules under `policy.groups`"));
+        }
+    }
+}
+
+/// The policy and the names of its groups.
+pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy, Groups<'a>) {
+    let (mut policy, mut known) = (Policy::default(), Groups::default());
+    let keys = &["groups", "watched_prefixes", "unknown_devices"];
+    let Some(fields) = root.get("policy").and_then(|field| reader.fields(field, keys)) else {
+        return (policy, known);
+    };
+    if let Some(field) = fields.get("groups") {
+        policy.groups = groups(reader, field, &mut known);
+    }
+    if let Some(field) = fields.get("watched_prefixes") {
+        for item in reader.items(field) {
+            let typed = reader.text(&item, "write address/length, like 42.62.48.0/24");
+            let prefix = typed.and_then(|typed| values::prefix(reader, &typed));
+            policy.watched_prefixes.extend(prefix);
+        }
+        policy.watched_prefixes.sort_unstable();
+        policy.watched_prefixes.dedup();
+    }
+    if let Some(field) = fields.get("unknown_devices") {
+        let typed = reader.text(field, "write a group's name, or remove the line");
+        policy.unknown_devices = typed.and_then(|typed| {
+            let group = values::name(reader, &typed)?;
+            known.warn_unless_known(reader, &typed.at, &group);
+            Some(group)
+        });
+    }
+    (policy, known)
+}
+
+fn groups<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+    known: &mut Groups<'a>,
+) -> BTreeMap<String, GroupPolicy> {
+    let mut groups = BTreeMap::new();
+    for (key, value) in reader.named(field) {
+        let what = format!("group {}", quote(key.text));
+        if !reader.unique(&mut known.0, key.text, &key.at, &what) {
+            continue;
+        }
+        let name = values::name(reader, &key);
+        let rules = group(reader, &value);
+        groups.extend(name.zip(rules));
+    }
+    groups
+}
+
+fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<GroupPolicy> {
+    let fields = reader.fields(value, &["allowed_countries"])?;
+    // An omitted list could mean "any country" or "none"; one of them would be a silent hole.
+    let example = "add `allowed_countries: [IN, SG]`; an empty list `[]` allows none";
+    let Some(field) = fields.get("allowed_countries") else {
+        reader.refuse(&fields.at, "a group has no `allowed_countries`", example);
+        return None;
+    };
+    if Reader::is_null(field) {
+        reader.refuse(&field.at, "`allowed_countries` has no value", example);
+        return None;
+    }
+    let mut allowed_countries = BTreeSet::new();
+    for item in reader.items(field) {
+        let Some(typed) = reader.text(&item, "write a country code, like IN") else { continue };
+        match country::parse(typed.text) {
+            Ok(code) => {
+                allowed_countries.insert(code);
+            }
+            Err(label) => {
+                let message = format!("{} is no country code", quote(typed.text));
+                reader.refuse(&typed.at, message, label);
+            }
+        }
+    }
+    Some(GroupPolicy { allowed_countries })
+}

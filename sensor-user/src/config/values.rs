@@ -1,0 +1,210 @@
+//! The scalar values: what is legal, and what to write instead of what is not.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{
+    diagnostic::quote,
+    reader::{Field, Reader, Text},
+};
+use crate::model::Mac;
+
+/// Names become metric labels; longer ones fit no dashboard.
+const MAX_NAME: usize = 64;
+/// `IFNAMSIZ` with its closing zero byte (linux/if.h).
+const MAX_INTERFACE_NAME: usize = 15;
+/// The grace period takes up to 130 ms under flood; an alert should not wait longer than 60 s.
+const EPOCH: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+/// The name of a device or group.
+pub(super) fn name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> {
+    let label = if typed.text.trim().is_empty() {
+        "write a name"
+    } else if typed.text.chars().count() > MAX_NAME {
+        "write at most 64 characters"
+    } else if typed.text.chars().any(char::is_control) {
+        "write it without line breaks and other control characters"
+    } else {
+        return Some(typed.text.to_owned());
+    };
+    reader.refuse(&typed.at, format!("{} is no usable name", quote(typed.text)), label);
+    None
+}
+
+/// The name of a network interface, as the kernel's `dev_valid_name` has it.
+pub(super) fn interface_name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> {
+    let text = typed.text;
+    let label = if text.is_empty() || text == "." || text == ".." {
+        "write the name that `ip link` shows, like lan0"
+    } else if text.len() > MAX_INTERFACE_NAME {
+        "interface names have at most 15 bytes; `ip link` shows them"
+    } else if text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+        "interface names have no `/`, no `:` and no white space; `ip link` shows them"
+    } else {
+        return Some(text.to_owned());
+    };
+    reader.refuse(&typed.at, format!("{} is no interface name", quote(text)), label);
+    None
+}
+
+/// The MAC address of one device.
+pub(super) fn mac(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<Mac> {
+    let (problem, label) = match typed.text.parse::<Mac>() {
+        Ok(Mac([0, 0, 0, 0, 0, 0])) => {
+            ("is no device's MAC address", "write the address that the device shows".into())
+        }
+        Ok(mac) if mac.is_group() => (
+            "is a group address, which no device has",
+            "write the device's own address (the second hex digit is even)".into(),
+        ),
+        Ok(mac) => return Some(mac),
+        Err(_) => (
+            "is no MAC address",
+            respelled(typed.text).map_or_else(
+                || "write six pairs of hex digits, like 02:1a:2b:3c:4d:5e".into(),
+                |mac| format!("write `{mac}`"),
+            ),
+        ),
+    };
+    reader.refuse(&typed.at, format!("{} {problem}", quote(typed.text)), label);
+    None
+}
+
+/// The forms without colons: `021a2b3c4d5e`, `021a.2b3c.4d5e`.
+fn respelled(text: &str) -> Option<Mac> {
+    let digits: Vec<u8> =
+        text.bytes().filter(|b| !matches!(b, b'.' | b':' | b'-' | b' ')).collect();
+    let pairs: Vec<&str> = digits.chunks(2).map(str::from_utf8).collect::<Result<_, _>>().ok()?;
+    pairs.join(":").parse().ok()
+}
+
+/// A network in CIDR form without host bits.
+pub(super) fn prefix(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<IpNet> {
+    let text = typed.text;
+    let parsed = text.parse::<IpNet>();
+    let (problem, label) = match parsed.as_ref().map(unmapped) {
+        Ok(Some(v4)) => {
+            ("is IPv4 written as IPv6, and is counted as IPv4", format!("write `{v4}`"))
+        }
+        Ok(None) => match parsed.map(|net| (net, net.trunc())) {
+            Ok((net, network)) if net != network => {
+                ("has bits set after its prefix length", format!("write `{network}`"))
+            }
+            other => return other.ok().map(|(net, _)| net),
+        },
+        Err(_) => (
+            "is no network in CIDR form",
+            text.parse::<IpAddr>().map_or_else(
+                |_not_an_address| "write address/length, like 42.62.48.0/24".into(),
+                |address| format!("write `{}`", IpNet::from(address)),
+            ),
+        ),
+    };
+    reader.refuse(&typed.at, format!("{} {problem}", quote(text)), label);
+    None
+}
+
+/// The IPv4 network that an IPv4-mapped IPv6 one stands for (RFC 4291, 2.5.5.2).
+fn unmapped(net: &IpNet) -> Option<Ipv4Net> {
+    let IpNet::V6(v6) = net else { return None };
+    let length = v6.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(v6.addr().to_ipv4_mapped()?, length).ok().map(|v4| v4.trunc())
+}
+
+/// The length of an epoch.
+pub(super) fn epoch<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<Duration> {
+    let typed = reader.text(field, "write a time from 100ms to 60s, like 1s")?;
+    match duration(typed.text) {
+        Ok(epoch) if EPOCH.contains(&epoch) => Some(epoch),
+        Ok(_) => {
+            let message = format!("`epoch` is out of range: {}", quote(typed.text));
+            reader.refuse(&typed.at, message, "write a time from 100ms to 60s");
+            None
+        }
+        Err(label) => {
+            let message = format!("`epoch` is no duration: {}", quote(typed.text));
+            reader.refuse(&typed.at, message, label);
+            None
+        }
+    }
+}
+
+/// A whole number with a unit, or what to write instead.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_not_a_number| {
+        "write a whole number and a unit, ms or s, like 500ms".to_owned()
+    })?;
+    match unit.trim_start() {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "" => Err(format!("add the unit: `{number}s` or `{number}ms`")),
+        _ => Err("write a whole number and a unit, ms or s, like 500ms".into()),
+    }
+}
+
+/// Address and port to listen at.
+pub(super) fn listen<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<SocketAddr> {
+    let example = "write address:port, like 127.0.0.1:9469";
+    let typed = reader.text(field, example)?;
+    let text = typed.text;
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        if !address.ip().to_canonical().is_loopback() {
+            reader.warn(
+                &typed.at,
+                &format!(
+                    "`listen` {address} is not a loopback address: metrics and API can be reached \
+                     from the network, by the observed devices too unless a firewall keeps them out"
+                ),
+            );
+        }
+        return Some(address);
+    }
+    let port = text.strip_prefix(':').or_else(|| text.strip_prefix("localhost:")).unwrap_or(text);
+    let meant = match (port.parse(), text.trim_matches(['[', ']']).parse::<IpAddr>()) {
+        (Ok(port), _) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        (_, Ok(address)) => Some(SocketAddr::from((address, super::DEFAULT_PORT))),
+        _ => None,
+    };
+    let label = meant.map_or_else(|| example.into(), |address| format!("write `{address}`"));
+    reader.refuse(&typed.at, format!("`listen` is no address and port: {}", quote(text)), label);
+    None
+}
+
+/// A whole number in a range.
+pub(super) fn number<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+    range: &RangeInclusive<u32>,
+) -> Option<u32> {
+    let label = format!("write a whole number from {} to {}", range.start(), range.end());
+    let typed = reader.text(field, &label)?;
+    let parsed = typed.text.parse().ok().filter(|number| range.contains(number));
+    if parsed.is_none() {
+        let message = format!("{} cannot be {}", quote(field.name), quote(typed.text));
+        reader.refuse(&typed.at, message, label);
+    }
+    parsed
+}
+
+/// A power of two in a range.
+pub(super) fn power_of_two<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+    range: &RangeInclusive<u32>,
+) -> Option<u32> {
+    let number = number(reader, field, range)?;
+    if !number.is_power_of_two() {
+        let above = number.next_power_of_two();
+        let message = format!("{} is not a power of two: {number}", quote(field.name));
+        reader.refuse(&field.at, message, format!("write {} or {above}", above / 2));
+        return None;
+    }
+    Some(number)
+}

@@ -1,0 +1,125 @@
+//! The epoch loop: drain, join, publish, clear, on a thread of its own.
+//!
+//! It blocks in the grace period, so it stays off the async threads.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    join::Joiner,
+    kernel::{Attached, CountersError, DrainError, GracePeriod, Sensor, Table, interface_counters},
+    model::InterfaceCounters,
+    sinks::{EpochTimes, Sinks},
+};
+
+/// Everything that an epoch passes through, in this order.
+pub struct Epochs {
+    /// The programs, for their log.
+    pub sensor: Sensor,
+    /// Their maps.
+    pub table: Table,
+    /// The right to wait until no program writes a half any more.
+    pub grace: GracePeriod,
+    /// The interfaces' counters.
+    pub witness: Witness,
+    /// Devices and geo.
+    pub joiner: Joiner,
+    /// Where records go.
+    pub sinks: Sinks,
+}
+
+impl Epochs {
+    /// Runs epochs of the given length until `stop` says so, then detaches and drains what is left.
+    pub fn run(mut self, epoch: Duration, stop: &Receiver<()>, attached: Vec<Attached>) {
+        let mut due = Instant::now() + epoch;
+        let until = |due: Instant| due.saturating_duration_since(Instant::now());
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(until(due)) {
+            self.once();
+            // After a stall the epochs go on from now instead of catching up in haste.
+            due = (due + epoch).max(Instant::now());
+        }
+        drop(attached);
+        self.once();
+    }
+
+    /// One epoch. An error costs its punctuality, not its packets: they stay in the maps.
+    fn once(&mut self) {
+        if let Err(error) = self.epoch() {
+            tracing::error!(%error, "this epoch could not be read; it is tried again with the next");
+        }
+        self.sensor.flush_log();
+    }
+
+    fn epoch(&mut self) -> Result<(), DrainError> {
+        let began = Instant::now();
+        let raw = self.table.drain(self.grace)?;
+        let drained = Instant::now();
+        let interfaces = self.witness.since_attach();
+        let record = self.joiner.join(&raw, interfaces);
+        let joined = Instant::now();
+        if !record.books.closed() {
+            tracing::error!(epoch = record.epoch, books = ?record.books, "the books do not balance");
+        }
+        let times = EpochTimes {
+            flip: raw.waited,
+            drain: drained - began - raw.waited,
+            join: joined - drained,
+        };
+        self.sinks.publish(&record, self.joiner.inventory().devices(), times);
+        self.table.clear()
+    }
+}
+
+/// The interfaces' own counters since the sensor attached.
+pub struct Witness {
+    names: Vec<String>,
+    baseline: Vec<InterfaceCounters>,
+    last: Vec<InterfaceCounters>,
+}
+
+impl Witness {
+    /// Notes where the counters stand; to be called right before attaching.
+    ///
+    /// # Errors
+    ///
+    /// When an interface is not listed.
+    pub fn new(names: Vec<String>) -> Result<Self, CountersError> {
+        let baseline = read(&names)?;
+        let last = baseline
+            .iter()
+            .map(|counters| InterfaceCounters {
+                name: counters.name.clone(),
+                ..InterfaceCounters::default()
+            })
+            .collect();
+        Ok(Self { names, baseline, last })
+    }
+
+    fn since_attach(&mut self) -> Vec<InterfaceCounters> {
+        match read(&self.names) {
+            Ok(now) => {
+                self.last =
+                    now.iter().zip(&self.baseline).map(|(now, then)| since(now, then)).collect();
+            }
+            Err(error) => tracing::warn!(%error, "the interfaces' counters stay as they were"),
+        }
+        self.last.clone()
+    }
+}
+
+fn read(names: &[String]) -> Result<Vec<InterfaceCounters>, CountersError> {
+    interface_counters(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn since(now: &InterfaceCounters, then: &InterfaceCounters) -> InterfaceCounters {
+    InterfaceCounters {
+        name: now.name.clone(),
+        rx_packets: now.rx_packets.saturating_sub(then.rx_packets),
+        rx_bytes: now.rx_bytes.saturating_sub(then.rx_bytes),
+        tx_packets: now.tx_packets.saturating_sub(then.tx_packets),
+        tx_bytes: now.tx_bytes.saturating_sub(then.tx_bytes),
+        dropped: now.dropped.saturating_sub(then.dropped),
+    }
+}

@@ -1,0 +1,129 @@
+//! The device inventory: which MAC address is whose.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::vendor::vendor;
+use crate::{
+    config::DeviceConfig,
+    model::{DeviceId, DeviceInfo, DeviceKind, Mac},
+};
+
+/// Stands for all group addresses.
+const BROADCAST: Mac = Mac([0xff; 6]);
+
+/// Every device there is. Grows by unknown MAC addresses up to a bound, and never shrinks, so a
+/// [`DeviceId`] stays what it is.
+#[derive(Debug)]
+pub struct Inventory {
+    devices: Vec<DeviceInfo>,
+    by_mac: HashMap<Mac, DeviceId>,
+    /// Unknown devices that may still be entered.
+    free: u32,
+}
+
+impl Inventory {
+    /// What could not be told apart: unknown devices beyond the bound.
+    pub const POOL: DeviceId = DeviceId(0);
+    /// Frames to multicast and broadcast MAC addresses: sent to no single device.
+    pub const GROUP: DeviceId = DeviceId(1);
+
+    /// The configured devices, and room for `unknown_devices` others.
+    pub fn new(configured: &[DeviceConfig], unknown_devices: u32) -> Self {
+        let mut inventory = Self {
+            devices: Vec::with_capacity(configured.len() + 2),
+            by_mac: HashMap::new(),
+            free: unknown_devices,
+        };
+        // The parentheses set these two apart from names that people give.
+        inventory.push("(other devices)".into(), Vec::new(), "".into(), DeviceKind::Pool);
+        inventory.push("(multicast)".into(), vec![BROADCAST], "".into(), DeviceKind::Group);
+        for device in configured {
+            let group = device.group.as_deref().unwrap_or_default().into();
+            let name = device.name.as_str().into();
+            inventory.push(name, device.macs.clone(), group, DeviceKind::Configured);
+        }
+        inventory
+    }
+
+    /// Every device; a device's place is its [`DeviceId`].
+    pub fn devices(&self) -> &[DeviceInfo] {
+        &self.devices
+    }
+
+    /// Whose traffic a MAC address carries. An unknown one is entered while there is room.
+    pub fn resolve(&mut self, mac: Mac) -> DeviceId {
+        if let Some(id) = self.by_mac.get(&mac) {
+            return *id;
+        }
+        if mac.is_group() {
+            return Self::GROUP;
+        }
+        if self.free == 0 {
+            return Self::POOL;
+        }
+        self.free -= 1;
+        self.push(mac.to_string().into(), vec![mac], "".into(), DeviceKind::Unknown)
+    }
+
+    fn push(
+        &mut self,
+        name: Arc<str>,
+        macs: Vec<Mac>,
+        group: Arc<str>,
+        kind: DeviceKind,
+    ) -> DeviceId {
+        let id = DeviceId(u32::try_from(self.devices.len()).unwrap_or(u32::MAX));
+        self.by_mac.extend(macs.iter().map(|mac| (*mac, id)));
+        let vendor = macs.iter().find_map(|mac| vendor(*mac)).unwrap_or_default().into();
+        self.devices.push(DeviceInfo { id, name, macs, vendor, group, kind });
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHONE: Mac = Mac([0x64, 0x09, 0x80, 1, 2, 3]);
+    const RANDOM: Mac = Mac([0x02, 0x09, 0x80, 1, 2, 3]);
+
+    fn inventory(unknown: u32) -> Inventory {
+        let phone = DeviceConfig {
+            name: "phone".to_owned(),
+            macs: vec![PHONE, RANDOM],
+            group: Some("phones".to_owned()),
+        };
+        Inventory::new(&[phone], unknown)
+    }
+
+    #[test]
+    fn several_addresses_are_one_device() {
+        let mut inventory = inventory(0);
+        let id = inventory.resolve(PHONE);
+        assert_eq!(inventory.resolve(RANDOM), id);
+        let device = &inventory.devices()[id.0 as usize];
+        assert_eq!((&*device.name, &*device.group), ("phone", "phones"));
+        assert!(device.random_mac());
+        assert!(!device.vendor.is_empty(), "the vendor of its universal address");
+    }
+
+    #[test]
+    fn unknown_devices_are_entered_up_to_the_bound() {
+        let mut inventory = inventory(2);
+        let stranger = |last| Mac([0x64, 0x09, 0x80, 9, 9, last]);
+        let first = inventory.resolve(stranger(1));
+        let second = inventory.resolve(stranger(2));
+        assert_ne!(first, second);
+        assert_eq!(inventory.resolve(stranger(3)), Inventory::POOL);
+        assert_eq!(inventory.resolve(stranger(1)), first, "those entered stay");
+        assert_eq!(&*inventory.devices()[first.0 as usize].name, "64:09:80:09:09:01");
+    }
+
+    #[test]
+    fn group_addresses_take_no_place() {
+        let mut inventory = inventory(1);
+        assert_eq!(inventory.resolve(Mac([0xff; 6])), Inventory::GROUP);
+        assert_eq!(inventory.resolve(Mac([0x33, 0x33, 0, 0, 0, 1])), Inventory::GROUP);
+        assert_ne!(inventory.resolve(Mac([0x64, 0x09, 0x80, 9, 9, 9])), Inventory::POOL);
+    }
+}

@@ -1,0 +1,305 @@
+//! Attaching: native XDP or TC at ingress, TC at egress; never generic XDP.
+//!
+//! Generic XDP sees super-packets as one frame and has no segment count, so where native XDP can't
+//! be had, uploads are counted at TC ingress, and that is said everywhere.
+
+use std::{error::Error as StdError, io};
+
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
+    links::FdLink,
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+};
+use nix::net::if_::if_nametoindex;
+
+use super::sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor};
+use crate::config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken};
+
+/// Where the clsact filters sit, fixed, so that a restart replaces them and never adds a second.
+const CLSACT_PRIORITY: u16 = 1;
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x1ab);
+
+/// How uploads are counted on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IngressMode {
+    /// Native XDP, in the driver.
+    Xdp,
+    /// TC ingress.
+    Tc,
+}
+
+impl IngressMode {
+    /// The word of the common JSON form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        }
+    }
+}
+
+/// How TC programs are attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressMode {
+    /// A TCX link (Linux 6.6).
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
+}
+
+impl EgressMode {
+    /// The word of the common JSON form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// Why the programs can't be attached to an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is no such interface.
+    #[error(
+        "interface {0} does not exist; `ip link` lists the ones that do, `interfaces:` in the \
+         configuration names the ones to watch"
+    )]
+    NoInterface(String),
+    /// Another XDP program sits there.
+    #[error(
+        "the XDP slot of {0} is taken by another program (see `ip link show dev {0}`); detach it, \
+         or count that interface's uploads at TC ingress with `attach: tc` or `when_xdp_is_taken: tc`"
+    )]
+    XdpTaken(String),
+    /// Native XDP was asked for and can't be had.
+    #[error(
+        "{interface} has no native XDP ({reason}); write `attach: auto` or `attach: tc` to count \
+         its uploads at TC ingress"
+    )]
+    NoNativeXdp {
+        /// Which interface.
+        interface: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// TC refuses the program.
+    #[error("can't attach to TC {hook} of {interface}: {reason}")]
+    Tc {
+        /// Which interface.
+        interface: String,
+        /// `ingress` or `egress`.
+        hook: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The object lacks a program.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// The programs on one interface. Dropping it detaches them.
+pub struct Attached {
+    /// Name of the interface.
+    pub interface: String,
+    /// Its index, as keys carry it.
+    pub ifindex: u32,
+    /// How uploads are counted.
+    pub ingress: IngressMode,
+    /// How TC programs are attached.
+    pub egress: EgressMode,
+    /// Why it is not native XDP although that was wanted; empty otherwise.
+    pub fallback_reason: String,
+    _links: (IngressLink, SchedClassifierLink),
+}
+
+/// Held for its drop, which detaches.
+enum IngressLink {
+    Xdp(#[expect(dead_code, reason = "held for its drop")] FdLink),
+    Tc(#[expect(dead_code, reason = "held for its drop")] SchedClassifierLink),
+}
+
+impl Attached {
+    /// Attaches to one interface, egress first: with both or none of the directions counted the
+    /// books of an interface make sense.
+    ///
+    /// # Errors
+    ///
+    /// When the interface is missing or the kernel refuses; nothing stays attached then.
+    pub fn new(
+        sensor: &mut Sensor,
+        config: &InterfaceConfig,
+        tc: TcAttach,
+    ) -> Result<Self, AttachError> {
+        let interface = config.name.clone();
+        let ifindex = if_nametoindex(interface.as_str())
+            .map_err(|_no_such_name| AttachError::NoInterface(interface.clone()))?;
+        let (egress_link, egress) = attach_tc(sensor, &interface, TcAttachType::Egress, tc)?;
+        let native = match config.attach {
+            AttachMode::Tc => None,
+            AttachMode::Auto | AttachMode::Xdp => Some(attach_xdp(sensor, ifindex)?),
+        };
+        let mut fallback_reason = String::new();
+        let ingress_link = match native {
+            Some(Ok(link)) => Some(link),
+            None => None,
+            Some(Err(refusal)) => {
+                let taken = refusal.taken();
+                if taken && config.when_xdp_is_taken == WhenXdpIsTaken::Fail {
+                    return Err(AttachError::XdpTaken(interface));
+                }
+                if !taken && config.attach == AttachMode::Xdp {
+                    return Err(AttachError::NoNativeXdp { interface, reason: refusal.reason });
+                }
+                fallback_reason = refusal.reason;
+                None
+            }
+        };
+        let (ingress, ingress_link) = match ingress_link {
+            Some(link) => (IngressMode::Xdp, IngressLink::Xdp(link)),
+            None => {
+                let (link, _) = attach_tc(sensor, &interface, TcAttachType::Ingress, tc)?;
+                (IngressMode::Tc, IngressLink::Tc(link))
+            }
+        };
+        let links = (ingress_link, egress_link);
+        Ok(Self { interface, ifindex, ingress, egress, fallback_reason, _links: links })
+    }
+}
+
+/// Why native XDP was refused.
+struct Refusal {
+    errno: Option<i32>,
+    reason: String,
+}
+
+impl Refusal {
+    /// EBUSY: another native program; EEXIST: a generic one.
+    fn taken(&self) -> bool {
+        matches!(self.errno, Some(libc::EBUSY | libc::EEXIST))
+    }
+}
+
+fn attach_xdp(sensor: &mut Sensor, ifindex: u32) -> Result<Result<FdLink, Refusal>, LoadError> {
+    let program = sensor.xdp()?;
+    let link =
+        program.attach_to_if_index(ifindex, XdpMode::Driver).and_then(|id| program.take_link(id));
+    Ok(match link {
+        // On EINVAL aya attaches by netlink instead; such a link is not tied to the daemon's life.
+        Ok(link) => FdLink::try_from(link).map_err(|error| Refusal {
+            errno: None,
+            reason: format!("no BPF link can be made: {error}"),
+        }),
+        Err(error) => {
+            let errno = errno(&error);
+            let reason = match errno {
+                Some(libc::EOPNOTSUPP) => "its driver does not support it".to_owned(),
+                Some(libc::EBUSY | libc::EEXIST) => "the XDP slot is taken".to_owned(),
+                Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
+                None => error.to_string(),
+            };
+            Err(Refusal { errno, reason })
+        }
+    })
+}
+
+fn attach_tc(
+    sensor: &mut Sensor,
+    interface: &str,
+    hook: TcAttachType,
+    tc: TcAttach,
+) -> Result<(SchedClassifierLink, EgressMode), AttachError> {
+    let (name, word) = match hook {
+        TcAttachType::Ingress => (INGRESS_PROGRAM, "ingress"),
+        TcAttachType::Egress | TcAttachType::Custom(_) => (EGRESS_PROGRAM, "egress"),
+    };
+    let program = sensor.classifier(name)?;
+    let refused = |error: ProgramError| AttachError::Tc {
+        interface: interface.to_owned(),
+        hook: word,
+        reason: match errno(&error) {
+            Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
+            None => error.to_string(),
+        },
+    };
+    if tc != TcAttach::Clsact {
+        // First in the chain: a program before ours could end it with a verdict.
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        match program.attach_with_options(interface, hook, options) {
+            Ok(id) => return Ok((program.take_link(id).map_err(refused)?, EgressMode::Tcx)),
+            // A kernel without TCX does not know the attach type.
+            Err(error) if tc == TcAttach::Auto && errno(&error) == Some(libc::EINVAL) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    attach_clsact(program, interface, hook).map(|link| (link, EgressMode::Clsact)).map_err(refused)
+}
+
+fn attach_clsact(
+    program: &mut SchedClassifier,
+    interface: &str,
+    hook: TcAttachType,
+) -> Result<SchedClassifierLink, ProgramError> {
+    match aya::programs::tc::qdisc_add_clsact(interface) {
+        Ok(()) => {}
+        Err(error) if errno(&error) == Some(libc::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // A filter that a killed daemon left is replaced in place; without one this fails.
+    let leftover =
+        SchedClassifierLink::attached(interface, hook, CLSACT_PRIORITY, CLSACT_HANDLE, None)
+            .map_err(TcError::IoError)?;
+    let id = match program.attach_to_link(leftover) {
+        Ok(id) => id,
+        Err(_no_leftover) => {
+            let options = NlOptions {
+                priority: CLSACT_PRIORITY,
+                handle: CLSACT_HANDLE,
+                ..NlOptions::default()
+            };
+            program.attach_with_options(interface, hook, TcAttachOptions::Netlink(options))?
+        }
+    };
+    program.take_link(id)
+}
+
+/// Removes the clsact filters that a killed daemon left on an interface; links of other kinds end
+/// with their process. Returns how many hooks had one.
+///
+/// # Errors
+///
+/// When the kernel refuses to list or remove a filter.
+pub fn remove_leftovers(interface: &str) -> Result<usize, AttachError> {
+    let mut removed = 0;
+    for (hook, program, word) in [
+        (TcAttachType::Ingress, INGRESS_PROGRAM, "ingress"),
+        (TcAttachType::Egress, EGRESS_PROGRAM, "egress"),
+    ] {
+        match aya::programs::tc::qdisc_detach_program(interface, hook, program) {
+            Ok(()) => removed += 1,
+            Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            // No clsact qdisc, so no filter.
+            Err(error) if matches!(errno(&error), Some(libc::EINVAL | libc::ENOENT)) => {}
+            Err(error) => {
+                return Err(AttachError::Tc {
+                    interface: interface.to_owned(),
+                    hook: word,
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// The system's error number, wherever it is in the chain.
+fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(errno);
+        }
+        cause = error.source();
+    }
+    None
+}

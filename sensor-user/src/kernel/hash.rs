@@ -1,0 +1,83 @@
+//! The hash maps' keys and values as aya wants them, and the few operations on them.
+
+use aya::{
+    Pod,
+    maps::{MapData, MapError, PerCpuHashMap, PerCpuValues},
+    util::nr_cpus,
+};
+use sensor_common::layout::{CoarseKey, Counters, DeviceKey, DeviceState};
+
+macro_rules! pod {
+    ($($wrapper:ident($inner:ty)),+ $(,)?) => {$(
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[repr(transparent)]
+        pub(super) struct $wrapper(pub(super) $inner);
+
+        // SAFETY: integers only, without padding (asserted in `sensor_common::layout`).
+        unsafe impl Pod for $wrapper {}
+    )+};
+}
+
+pod!(
+    PodCoarseKey(CoarseKey),
+    PodCounters(Counters),
+    PodDeviceKey(DeviceKey),
+    PodDeviceState(DeviceState),
+);
+
+/// A per-CPU hash whose keys name the half they belong to.
+pub(super) struct HalfHash<K: Pod, V: Pod> {
+    map: PerCpuHashMap<MapData, K, V>,
+    half_of: fn(&K) -> u32,
+}
+
+impl<K: Pod, V: Pod + Default> HalfHash<K, V> {
+    pub(super) fn new(map: PerCpuHashMap<MapData, K, V>, half_of: fn(&K) -> u32) -> Self {
+        Self { map, half_of }
+    }
+
+    /// All entries of a half, each with the values of all CPUs.
+    pub(super) fn read(&self, half: u32) -> Result<Vec<(K, PerCpuValues<V>)>, MapError> {
+        let mut entries = Vec::new();
+        for key in self.keys(half)? {
+            entries.push((key, self.map.get(&key, 0)?));
+        }
+        Ok(entries)
+    }
+
+    /// Removes all entries of a half.
+    pub(super) fn remove_half(&mut self, half: u32) -> Result<(), MapError> {
+        for key in self.keys(half)? {
+            self.map.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Sets all CPUs' values of a key to zero, entering it where it is missing.
+    pub(super) fn zero(&mut self, key: K) -> Result<(), MapError> {
+        let cpus = nr_cpus().map_err(|(_what, error)| MapError::IoError(error))?;
+        let zeros = PerCpuValues::try_from(vec![V::default(); cpus]).map_err(MapError::IoError)?;
+        self.map.insert(key, zeros, 0)
+    }
+
+    /// Sets all values of a half to zero.
+    pub(super) fn zero_half(&mut self, half: u32) -> Result<(), MapError> {
+        for key in self.keys(half)? {
+            self.zero(key)?;
+        }
+        Ok(())
+    }
+
+    /// The keys of a half. Programs enter keys of the other half meanwhile, which disturbs no walk:
+    /// only the removal of the key it stands at would, and nobody else removes.
+    fn keys(&self, half: u32) -> Result<Vec<K>, MapError> {
+        let mut keys = Vec::new();
+        for key in self.map.keys() {
+            let key = key?;
+            if (self.half_of)(&key) == half {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+}

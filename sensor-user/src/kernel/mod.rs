@@ -1,0 +1,20 @@
+//! The kernel side, as the daemon sees it. Only this module knows aya.
+//!
+//! [`Sensor`] loads the programs and sizes their maps, [`attach`] puts them on interfaces, and
+//! [`Table`] flips, reads and clears what they count.
+
+mod attach;
+mod counters;
+mod grace;
+mod hash;
+mod map_memory;
+mod privileges;
+mod sensor;
+mod table;
+
+pub use attach::{AttachError, Attached, EgressMode, IngressMode, remove_leftovers};
+pub use counters::{CountersError, interface_counters};
+pub use grace::{GraceError, GracePeriod};
+pub use privileges::{PrivilegeError, check_kernel, check_privileges};
+pub use sensor::{LoadError, Sensor, Sizes, possible_cpus};
+pub use table::{DrainError, RawEpoch, Table};

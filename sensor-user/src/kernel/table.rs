@@ -1,0 +1,243 @@
+//! The table: flip, wait, read, clear.
+//!
+//! The order is what makes the counts exact. Programs write the half that the epoch's lowest bit
+//! names. [`Table::drain`] moves them to the other half, waits with [`GracePeriod::wait`] until none
+//! is left in the old one, and only then reads it. When the records are safe, [`Table::clear`]
+//! empties it.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aya::maps::MapError;
+use sensor_common::layout::{Control, Counters, FlowKey, FlowSlot, HALVES, Outcome, Tally, Totals};
+
+use super::{
+    grace::{GraceError, GracePeriod},
+    hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
+    map_memory::MapMemory,
+};
+use crate::model::Mac;
+
+/// Why an epoch can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// No grace period, so nothing may be read.
+    #[error(transparent)]
+    Grace(#[from] GraceError),
+    /// A hash map can't be walked.
+    #[error("can't read the coarse level or the device table: {0}")]
+    Map(#[from] MapError),
+    /// The clocks can't be read.
+    #[error("can't read the clock: {0}")]
+    Clock(#[source] io::Error),
+}
+
+/// What the kernel counted in one epoch, as it lay in the maps.
+#[derive(Debug, Default)]
+pub struct RawEpoch {
+    /// Number of the epoch.
+    pub epoch: u32,
+    /// When it was flipped away, Unix time in nanoseconds.
+    pub ended: u64,
+    /// How long the grace period took.
+    pub waited: Duration,
+    /// Flows with their full key; a key may appear once per CPU.
+    pub flows: Vec<(FlowKey, Counters)>,
+    /// Flows of the coarse level, widened: network address, no port, VLAN or interface.
+    pub coarse: Vec<(FlowKey, Counters)>,
+    /// Per device and direction: what found no place in either.
+    pub overflow: Vec<(Mac, [Tally; 2])>,
+    /// All CPUs' totals added up.
+    pub totals: Totals,
+}
+
+/// How far the half that is not being written has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Empty.
+    Cleared,
+    /// Flipped away, not yet read.
+    Flipped(u32),
+    /// Read and handed out, not yet cleared.
+    Read { epoch: u32, quiet: bool },
+}
+
+/// The maps of a loaded sensor.
+pub struct Table {
+    phase: Phase,
+    control: MapMemory<Control>,
+    totals: MapMemory<Totals>,
+    flows: MapMemory<FlowSlot>,
+    coarse: HalfHash<PodCoarseKey, PodCounters>,
+    known: HalfHash<PodDeviceKey, PodDeviceState>,
+    strangers: HalfHash<PodDeviceKey, PodDeviceState>,
+}
+
+impl Table {
+    pub(super) fn new(
+        control: MapMemory<Control>,
+        totals: MapMemory<Totals>,
+        flows: MapMemory<FlowSlot>,
+        coarse: HalfHash<PodCoarseKey, PodCounters>,
+        known: HalfHash<PodDeviceKey, PodDeviceState>,
+        strangers: HalfHash<PodDeviceKey, PodDeviceState>,
+    ) -> Self {
+        Self { phase: Phase::Cleared, control, totals, flows, coarse, known, strangers }
+    }
+
+    /// The epoch that the programs write now.
+    pub fn epoch(&self) -> u32 {
+        self.epoch_word().load(Ordering::Acquire)
+    }
+
+    fn epoch_word(&self) -> &AtomicU32 {
+        // SAFETY: aligned, mapped as long as `self`, and written only through this atomic; the
+        // programs read it as one word.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.control.entry(0)).epoch) }
+    }
+
+    /// Ends the epoch: moves the programs to the other half, waits until none is left in the old
+    /// one, and reads it. It stays as it is until [`Table::clear`].
+    ///
+    /// After an error it may be called again: what was flipped away is then read, and what was
+    /// handed out is cleared first and not handed out twice.
+    ///
+    /// # Errors
+    ///
+    /// When the grace period can't be had or a map can't be read or written; nothing is lost.
+    pub fn drain(&mut self, grace: GracePeriod) -> Result<RawEpoch, DrainError> {
+        self.clear()?;
+        let epoch = match self.phase {
+            Phase::Flipped(epoch) => epoch,
+            Phase::Cleared | Phase::Read { .. } => {
+                let epoch = self.epoch_word().fetch_add(1, Ordering::AcqRel);
+                self.phase = Phase::Flipped(epoch);
+                epoch
+            }
+        };
+        let clocks = Clocks::now().map_err(DrainError::Clock)?;
+        let began = Instant::now();
+        grace.wait()?;
+        let waited = began.elapsed();
+        let raw = RawEpoch { waited, ..self.read(epoch, &clocks)? };
+        self.phase = Phase::Read { epoch, quiet: raw.totals == Totals::default() };
+        Ok(raw)
+    }
+
+    /// Reads the half of an epoch that was flipped away and whose grace period is over.
+    fn read(&self, epoch: u32, clocks: &Clocks) -> Result<RawEpoch, DrainError> {
+        let half = epoch % HALVES;
+        let mut raw = RawEpoch { epoch, ended: clocks.unix, ..RawEpoch::default() };
+        for index in self.half_of(self.totals.len(), half) {
+            add_totals(&mut raw.totals, &self.totals.read(index));
+        }
+        for index in self.half_of(self.flows.len(), half) {
+            // One word tells whether the slot is taken; most are not.
+            // SAFETY: within the mapping (`entry` checks), aligned, valid for any octets.
+            let taken = unsafe { (&raw const (*self.flows.entry(index)).key.rest).read_volatile() };
+            if taken != 0 {
+                let slot = self.flows.read(index);
+                raw.flows.push((slot.key, clocks.to_unix(slot.counters)));
+            }
+        }
+        for (key, values) in self.coarse.read(half)? {
+            for PodCounters(counters) in values.iter().filter(|value| value.0.tally.packets > 0) {
+                raw.coarse.push((key.0.widen(), clocks.to_unix(*counters)));
+            }
+        }
+        if raw.totals.outcomes[Outcome::CoarseFull as usize] > 0 {
+            for devices in [&self.known, &self.strangers] {
+                for (key, values) in devices.read(half)? {
+                    let mut overflow = [Tally::default(); 2];
+                    for PodDeviceState(state) in values.iter() {
+                        overflow[0].add(&state.overflow[0]);
+                        overflow[1].add(&state.overflow[1]);
+                    }
+                    if overflow.iter().any(|tally| tally.packets > 0) {
+                        raw.overflow.push((Mac(key.0.mac()), overflow));
+                    }
+                }
+            }
+        }
+        Ok(raw)
+    }
+
+    /// Empties the half that was read, once its records are safe. Does nothing where none was.
+    ///
+    /// # Errors
+    ///
+    /// When a map can't be written; the next call goes on with it.
+    pub fn clear(&mut self) -> Result<(), DrainError> {
+        let Phase::Read { epoch, quiet } = self.phase else { return Ok(()) };
+        if quiet {
+            self.phase = Phase::Cleared;
+            return Ok(());
+        }
+        let half = epoch % HALVES;
+        for index in self.half_of(self.flows.len(), half) {
+            // SAFETY: as in `read`.
+            let taken = unsafe { (&raw const (*self.flows.entry(index)).key.rest).read_volatile() };
+            if taken != 0 {
+                self.flows.write(index, FlowSlot::default());
+            }
+        }
+        self.coarse.remove_half(half)?;
+        self.known.zero_half(half)?;
+        self.strangers.remove_half(half)?;
+        for index in self.half_of(self.totals.len(), half) {
+            self.totals.write(index, Totals::default());
+        }
+        self.phase = Phase::Cleared;
+        Ok(())
+    }
+
+    fn half_of(&self, len: usize, half: u32) -> std::ops::Range<usize> {
+        let part = len / HALVES as usize;
+        let start = half as usize * part;
+        start..start + part
+    }
+}
+
+fn add_totals(sum: &mut Totals, cpu: &Totals) {
+    for direction in 0..2 {
+        sum.seen[direction].add(&cpu.seen[direction]);
+        sum.pool[direction].add(&cpu.pool[direction]);
+    }
+    sum.pool_slots += cpu.pool_slots;
+    sum.pool_coarse += cpu.pool_coarse;
+    for (sum, cpu) in sum.outcomes.iter_mut().zip(cpu.outcomes) {
+        *sum += cpu;
+    }
+}
+
+/// The wall clock and the kernel's boot-time clock at one moment.
+struct Clocks {
+    unix: u64,
+    boot: u64,
+}
+
+impl Clocks {
+    fn now() -> io::Result<Self> {
+        let mut boot = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes one timespec.
+        if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut boot) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let nanos = |seconds: u64, nanos: u64| seconds * 1_000_000_000 + nanos;
+        Ok(Self {
+            unix: nanos(unix.as_secs(), unix.subsec_nanos().into()),
+            boot: nanos(boot.tv_sec.unsigned_abs(), boot.tv_nsec.unsigned_abs()),
+        })
+    }
+
+    /// Moves the time of the first packet from the boot-time clock to Unix time.
+    fn to_unix(&self, mut counters: Counters) -> Counters {
+        let age = self.boot.saturating_sub(counters.first_seen);
+        counters.first_seen = self.unix.saturating_sub(age);
+        counters
+    }
+}

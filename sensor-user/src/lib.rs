@@ -1,0 +1,11 @@
+//! The daemon as a library: kernel, epoch, join, model, sinks.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod epoch;
+pub mod join;
+pub mod kernel;
+pub mod model;
+pub mod sinks;
+pub mod state;

@@ -1,0 +1,25 @@
+//! `labgate`: the daemon and its commands.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use labgate::{
+    cli::{Cli, Command},
+    commands,
+};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => commands::run(&args.config),
+        Command::Check(args) => commands::check(&args.config),
+        Command::Status(args) => commands::status(&args),
+        Command::Detach => commands::detach(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("labgate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

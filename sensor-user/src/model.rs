@@ -1,0 +1,294 @@
+//! What flows from the join to the sinks: one [`EpochRecord`] per epoch.
+//!
+//! Nothing here knows the kernel, HTTP, Prometheus or SQL.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+pub use sensor_common::layout::{Direction, Tally};
+
+/// A device's index in the [`Inventory`](crate::join::devices::Inventory), stable while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(pub u32);
+
+/// Where a far address lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Country {
+    /// ISO 3166 alpha-2 code, two ASCII capitals.
+    Iso([u8; 2]),
+    /// Class of a special-purpose range, lower case: `private`, `multicast`, ...
+    Special(&'static str),
+    /// The database has no entry: `ZZ`.
+    NoEntry,
+    /// The frame carries no IP address, or it was counted without one: empty.
+    NoAddress,
+}
+
+impl Country {
+    /// The label as DESIGN and the common JSON form have it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Iso(code) => std::str::from_utf8(code).unwrap_or("ZZ"),
+            Self::Special(class) => class,
+            Self::NoEntry => "ZZ",
+            Self::NoAddress => "",
+        }
+    }
+
+    /// True where the policy has a say: a real country, or an address that no database knows.
+    pub fn is_territorial(&self) -> bool {
+        matches!(self, Self::Iso(_) | Self::NoEntry)
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the join found out about a far address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attribution {
+    /// Country or class of the special-purpose range.
+    pub country: Country,
+    /// Autonomous system number, 0 for none.
+    pub asn: u32,
+    /// Name of the autonomous system, empty for none.
+    pub operator: Arc<str>,
+    /// The most specific of the watched, country and operator networks; `None` without an address.
+    pub prefix: Option<IpNet>,
+    /// True where the prefix is one that the policy watches.
+    pub watched: bool,
+}
+
+/// How much detail the kernel could keep for a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// Full key, in the flow table.
+    Flow,
+    /// /24 or /48 and no port, in the coarse map.
+    Coarse,
+    /// Device and direction only.
+    Overflow,
+}
+
+/// What a frame carried, as far as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// IP protocol number (IANA "Assigned Internet Protocol Numbers").
+    Ip(u8),
+    /// A frame without IP: `arp`, `lldp`, `eapol` or `other`.
+    NonIp(&'static str),
+    /// A malformed or truncated frame, with the reason.
+    Unparsed(&'static str),
+    /// Unknown: the packet was counted for its device alone.
+    Unknown,
+}
+
+/// The form of the common JSON form: IANA's keyword in lower case, else the number.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keyword = match self {
+            Self::Ip(0) => "hopopt",
+            Self::Ip(1) => "icmp",
+            Self::Ip(2) => "igmp",
+            Self::Ip(4) => "ipv4",
+            Self::Ip(6) => "tcp",
+            Self::Ip(17) => "udp",
+            Self::Ip(33) => "dccp",
+            Self::Ip(41) => "ipv6",
+            Self::Ip(43) => "ipv6-route",
+            Self::Ip(44) => "ipv6-frag",
+            Self::Ip(46) => "rsvp",
+            Self::Ip(47) => "gre",
+            Self::Ip(50) => "esp",
+            Self::Ip(51) => "ah",
+            Self::Ip(58) => "ipv6-icmp",
+            Self::Ip(59) => "ipv6-nonxt",
+            Self::Ip(60) => "ipv6-opts",
+            Self::Ip(89) => "ospfigp",
+            Self::Ip(103) => "pim",
+            Self::Ip(108) => "ipcomp",
+            Self::Ip(112) => "vrrp",
+            Self::Ip(115) => "l2tp",
+            Self::Ip(132) => "sctp",
+            Self::Ip(135) => "mobility",
+            Self::Ip(136) => "udplite",
+            Self::Ip(number) => return write!(f, "{number}"),
+            Self::NonIp(name) => name,
+            Self::Unparsed(reason) => return write!(f, "unparsed:{reason}"),
+            Self::Unknown => "unknown",
+        };
+        f.write_str(keyword)
+    }
+}
+
+/// One joined row of an epoch.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// Whose traffic it is.
+    pub device: DeviceId,
+    /// Sent by the device, or received.
+    pub direction: Direction,
+    /// How much of the key the kernel could keep.
+    pub level: Level,
+    /// Far address in full (network address of the /24 or /48 at [`Level::Coarse`]).
+    pub address: Option<IpAddr>,
+    /// What the join found.
+    pub attribution: Attribution,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port of the far end, host order; 0 for none.
+    pub port: u16,
+    /// Outermost VLAN ID; `None` for untagged.
+    pub vlan: Option<u16>,
+    /// Packets, bytes and payload bytes of this epoch.
+    pub tally: Tally,
+    /// First packet, Unix time in nanoseconds.
+    pub first_seen: u64,
+}
+
+/// The books of one epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EpochBooks {
+    /// Counted at the programs' entry.
+    pub seen: Tally,
+    /// Counted with the full key.
+    pub attributed: Tally,
+    /// Counted under the coarser key.
+    pub coarse: Tally,
+    /// Counted for the device alone or in the total of unknown devices.
+    pub overflow: Tally,
+    /// Malformed or truncated.
+    pub unparsed: Tally,
+}
+
+impl EpochBooks {
+    /// The identity seen = attributed + coarse + overflow + unparsed, in packets and bytes.
+    pub fn closed(&self) -> bool {
+        let parts = [&self.attributed, &self.coarse, &self.overflow, &self.unparsed];
+        self.seen.packets == parts.iter().map(|t| t.packets).sum::<u64>()
+            && self.seen.bytes == parts.iter().map(|t| t.bytes).sum::<u64>()
+    }
+}
+
+/// Counters of one watched interface, as its driver keeps them, since the sensor attached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceCounters {
+    /// Interface name.
+    pub name: String,
+    /// Packets received by the interface.
+    pub rx_packets: u64,
+    /// Bytes received by the interface, as the driver counts them.
+    pub rx_bytes: u64,
+    /// Packets sent by the interface.
+    pub tx_packets: u64,
+    /// Bytes sent by the interface.
+    pub tx_bytes: u64,
+    /// Packets dropped on receive and transmit.
+    pub dropped: u64,
+}
+
+/// How often the kernel side took a path off the main one, in one epoch.
+pub type Outcomes = Vec<(&'static str, u64)>;
+
+/// Everything one epoch brought, joined.
+#[derive(Debug, Clone)]
+pub struct EpochRecord {
+    /// The kernel's epoch number.
+    pub epoch: u32,
+    /// When the epoch was flipped away, Unix time in nanoseconds.
+    pub ended: u64,
+    /// One row per key.
+    pub flows: Vec<Flow>,
+    /// The balance.
+    pub books: EpochBooks,
+    /// Named events of the kernel side: slots claimed, spills, quota hits, unparsed by reason.
+    pub outcomes: Outcomes,
+    /// The interfaces' own counters, cumulative.
+    pub interfaces: Vec<InterfaceCounters>,
+}
+
+/// A MAC address (EUI-48), in the order of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The U/L bit (IEEE 802): set in the random addresses that phones use.
+    pub const fn is_local(self) -> bool {
+        self.0[0] & 0x02 != 0
+    }
+
+    /// The I/G bit: a multicast or broadcast address.
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 0x01 != 0
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The form is not six pairs of hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no MAC address; write six pairs of hex digits, like 02:1a:2b:3c:4d:5e")]
+pub struct BadMac(String);
+
+impl std::str::FromStr for Mac {
+    type Err = BadMac;
+
+    fn from_str(text: &str) -> Result<Self, BadMac> {
+        let bad = || BadMac(text.chars().take(64).collect());
+        let mut octets = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for octet in &mut octets {
+            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(bad)?;
+            if !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(bad());
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_bad_digit| bad())?;
+        }
+        if parts.next().is_some() { Err(bad()) } else { Ok(Self(octets)) }
+    }
+}
+
+/// What kind of entry a device is in the inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// Named in the configuration.
+    Configured,
+    /// A MAC address that the configuration does not know.
+    Unknown,
+    /// Frames to a multicast or broadcast MAC address; they have no single receiver.
+    Group,
+    /// What could not be told apart: unknown devices beyond the bound.
+    Pool,
+}
+
+/// A device as the sinks show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its [`DeviceId`] is its place in the inventory's list.
+    pub id: DeviceId,
+    /// Name from the configuration, else the MAC address.
+    pub name: Arc<str>,
+    /// Its MAC addresses; empty for the pool, the broadcast address for all group addresses.
+    pub macs: Vec<Mac>,
+    /// Vendor by OUI of the first universally administered MAC address; empty where unknown.
+    pub vendor: Arc<str>,
+    /// Group from the configuration, empty for others.
+    pub group: Arc<str>,
+    /// What kind of entry it is.
+    pub kind: DeviceKind,
+}
+
+impl DeviceInfo {
+    /// True where one of its MAC addresses is locally administered (and no group address).
+    pub fn random_mac(&self) -> bool {
+        self.macs.iter().any(|mac| mac.is_local() && !mac.is_group())
+    }
+}

@@ -1,0 +1,109 @@
+//! Every metric family of the sensor, with its help text.
+
+use prometheus::proto::MetricType;
+
+use super::family::Definition;
+
+macro_rules! definitions {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(super) const $constant: &Definition = &Definition {
+            name: $name,
+            kind: MetricType::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+
+        /// All of them.
+        pub(super) const ALL: &[&Definition] = &[$($constant),*];
+    };
+}
+
+definitions! {
+    DEVICE_PACKETS = COUNTER "labgate_device_packets_total"
+        ["device", "direction", "country", "asn"]
+        "Packets a device sent (tx) or received (rx), by country and autonomous system of the far end. country: ISO 3166, ZZ without an entry, lower-case class of a special-purpose range, empty without an IP address. asn: 0 for none, other beyond the bound.";
+    DEVICE_BYTES = COUNTER "labgate_device_bytes_total"
+        ["device", "direction", "country", "asn"]
+        "Bytes of whole Ethernet frames without FCS; labels as in labgate_device_packets_total.";
+    DEVICE_PAYLOAD = COUNTER "labgate_device_payload_bytes_total"
+        ["device", "direction", "country", "asn"]
+        "Bytes after the transport header; labels as in labgate_device_packets_total.";
+    PREFIX_PACKETS = COUNTER "labgate_device_prefix_packets_total"
+        ["device", "direction", "prefix"]
+        "Packets by far prefix. The first prefixes of a device keep a label, the rest are other; empty without an IP address.";
+    PREFIX_BYTES = COUNTER "labgate_device_prefix_bytes_total"
+        ["device", "direction", "prefix"]
+        "Bytes of whole frames by far prefix; labels as in labgate_device_prefix_packets_total.";
+    FOLDED_PACKETS = COUNTER "labgate_device_folded_packets_total"
+        ["device", "detail"]
+        "Packets that are counted without a detail, as the device went beyond the bound for it: address (with port), place (prefix, operator and protocol in the report), operator, prefix (label other here).";
+    DEVICE_INFO = GAUGE "labgate_device_info"
+        ["device", "mac", "vendor", "group", "random_mac", "kind"]
+        "Always 1. One series per device.";
+    OPERATOR_INFO = GAUGE "labgate_operator_info"
+        ["asn", "operator"]
+        "Always 1. Name of an autonomous system.";
+    COUNTRY_FIRST_SEEN = GAUGE "labgate_device_country_first_seen_timestamp_seconds"
+        ["device", "country"]
+        "Time of the first packet a device exchanged with a country.";
+    COUNTRY_LAST_SEEN = GAUGE "labgate_device_country_last_seen_timestamp_seconds"
+        ["device", "country"]
+        "End of the epoch of the last packet a device exchanged with a country.";
+    ALERTS = COUNTER "labgate_alerts_total"
+        ["rule", "severity"]
+        "Breaches of the policy, each raised once per device and country or watched prefix.";
+    ALERT_FIRST_SEEN = GAUGE "labgate_alert_first_seen_timestamp_seconds"
+        ["rule", "severity", "device", "country", "prefix"]
+        "Time of the first packet of a breach. One series per breach since the start.";
+    OUTCOMES = COUNTER "labgate_outcomes_total"
+        ["outcome"]
+        "Events of the kernel programs off their main path.";
+    SEEN_PACKETS = COUNTER "labgate_seen_packets_total"
+        []
+        "Packets that entered the kernel programs; equals the sum of labgate_level_packets_total.";
+    SEEN_BYTES = COUNTER "labgate_seen_bytes_total"
+        []
+        "Bytes that entered the kernel programs; equals the sum of labgate_level_bytes_total.";
+    LEVEL_PACKETS = COUNTER "labgate_level_packets_total"
+        ["level"]
+        "Packets by the detail they were counted with: flow (full), coarse (/24 or /48, no port), overflow (device alone), unparsed (malformed).";
+    LEVEL_BYTES = COUNTER "labgate_level_bytes_total"
+        ["level"]
+        "Bytes by the detail they were counted with.";
+    EPOCHS = COUNTER "labgate_epochs_total"
+        []
+        "Epochs drained.";
+    OPEN_EPOCHS = COUNTER "labgate_books_open_epochs_total"
+        []
+        "Epochs whose books did not balance: packets were seen but not counted anywhere, or the reverse. Must stay 0.";
+    LAST_EPOCH = GAUGE "labgate_last_epoch_timestamp_seconds"
+        []
+        "End of the last epoch drained.";
+    STAGE_DURATION = SUMMARY "labgate_epoch_stage_duration_seconds"
+        ["stage"]
+        "Time the stages of an epoch took: flip, drain, join, apply.";
+    STAGE_LAST_DURATION = GAUGE "labgate_epoch_stage_last_duration_seconds"
+        ["stage"]
+        "Time the stages of the last epoch took.";
+    INTERFACE_PACKETS = COUNTER "labgate_interface_packets_total"
+        ["interface", "direction"]
+        "Packets on the interface's own counters since the sensor attached. tx: sent by the devices, received by the interface.";
+    INTERFACE_BYTES = COUNTER "labgate_interface_bytes_total"
+        ["interface", "direction"]
+        "Bytes on the interface's own counters since the sensor attached, as its driver counts them.";
+    INTERFACE_DROPPED = COUNTER "labgate_interface_dropped_packets_total"
+        ["interface"]
+        "Packets that the interface dropped, both directions, since the sensor attached.";
+    ATTACH_INFO = GAUGE "labgate_attach_info"
+        ["interface", "ingress", "egress", "fallback_reason"]
+        "Always 1. Where the sensor is attached, how, and why not by native XDP where that was wanted.";
+    DATABASE_INFO = GAUGE "labgate_database_info"
+        ["database", "type", "build_time", "source", "sha256"]
+        "Always 1. A geo database in use, with the hash of its decompressed file.";
+    DATABASE_BUILD_TIME = GAUGE "labgate_database_build_timestamp_seconds"
+        ["database"]
+        "When a geo database in use was built.";
+    BUILD_INFO = GAUGE "labgate_build_info"
+        ["version"]
+        "Always 1. The version that runs.";
+}

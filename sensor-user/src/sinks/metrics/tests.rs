@@ -1,0 +1,182 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::{
+    config::Policy,
+    join::geo,
+    model::{Country, Level, Protocol},
+    sinks::{EpochTimes, Sinks},
+    state::{
+        Limits, Setup,
+        fixture::{self, Far},
+    },
+};
+
+fn bench() -> Arc<Shared> {
+    let setup = Setup {
+        limits: Limits { prefixes_per_device: 1, ..Limits::default() },
+        interfaces: vec![sensor_common::report::Interface {
+            name: "lan0".into(),
+            ingress: "tc".into(),
+            egress: "tcx".into(),
+            fallback_reason: "a bridge has no native XDP".into(),
+        }],
+        databases: vec![geo::Status {
+            role: geo::Role::Country,
+            kind: "DBIP-Country-Lite".into(),
+            build_time: 1_767_225_600,
+            source: "built-in".into(),
+            sha256: "c0ffee".into(),
+        }],
+        attribution: String::new(),
+    };
+    Arc::new(Shared::new(State::new(setup), Duration::from_secs(1)))
+}
+
+/// A hostile operator name, two prefixes, a frame without address, and multicast.
+fn epoch(number: u32) -> crate::model::EpochRecord {
+    let far = |code: &str, asn, prefix: &str| Far {
+        country: fixture::country(code),
+        asn,
+        operator: "Evil \"Net\"\\\n\u{1b}[2J",
+        prefix: Some(prefix.parse().unwrap()),
+        watched: code == "CN",
+        address: None,
+        port: 443,
+    };
+    let mut arp = fixture::flow(0, Direction::Tx, &Far::default(), 1, 60);
+    arp.protocol = Protocol::NonIp("arp");
+    let mut coarse = fixture::flow(1, Direction::Rx, &far("US", 15169, "8.8.8.0/24"), 2, 999);
+    coarse.level = Level::Coarse;
+    let mdns = Far { country: Country::Special("multicast"), ..Far::default() };
+    fixture::record(
+        number,
+        vec![
+            fixture::flow(0, Direction::Tx, &far("CN", 4808, "42.62.48.0/24"), 3, 300),
+            fixture::flow(0, Direction::Rx, &far("SG", 16509, "52.74.0.0/16"), 5, 5000),
+            arp,
+            coarse,
+            fixture::flow(4, Direction::Rx, &mdns, 1, 90),
+        ],
+    )
+}
+
+fn publish(sinks: &mut Sinks, number: u32) {
+    let times = EpochTimes { drain: Duration::from_micros(350), ..EpochTimes::default() };
+    sinks.publish(&epoch(number), &fixture::devices(), times);
+}
+
+/// Series by name and labels; panics on one that is there twice, or on what is no sample.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let mut series = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+        let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        assert!(series.insert(name.to_owned(), value).is_none(), "twice: {line}");
+    }
+    series
+}
+
+#[test]
+fn series_are_unique_exact_and_never_go_back() {
+    let shared = bench();
+    let metrics = Metrics::new(Arc::clone(&shared)).unwrap();
+    let mut sinks = Sinks::new(shared, Policy::default());
+    publish(&mut sinks, 1);
+    let first = parse(&metrics.render().unwrap());
+    publish(&mut sinks, 2);
+    let text = metrics.render().unwrap();
+    let second = parse(&text);
+
+    for (series, value) in &first {
+        let now = second.get(series).unwrap_or_else(|| panic!("{series} is gone"));
+        let labgate = series.starts_with("labgate_");
+        if labgate && series.split('{').next().is_some_and(|name| name.ends_with("_total")) {
+            assert!(now >= value, "{series} went back from {value} to {now}");
+        }
+    }
+
+    for (series, value) in [
+        (r#"device_packets_total{device="redmi",direction="tx",country="CN",asn="4808"}"#, 6.0),
+        (r#"device_packets_total{device="redmi",direction="rx",country="CN",asn="4808"}"#, 0.0),
+        (r#"device_bytes_total{device="redmi",direction="rx",country="SG",asn="16509"}"#, 10000.0),
+        (r#"device_bytes_total{device="redmi",direction="tx",country="",asn="0"}"#, 120.0),
+        (
+            r#"device_payload_bytes_total{device="redmi",direction="tx",country="CN",asn="4808"}"#,
+            348.0,
+        ),
+        (
+            r#"device_prefix_packets_total{device="redmi",direction="tx",prefix="42.62.48.0/24"}"#,
+            6.0,
+        ),
+        (r#"device_prefix_packets_total{device="redmi",direction="rx",prefix="other"}"#, 10.0),
+        (r#"device_prefix_bytes_total{device="redmi",direction="tx",prefix=""}"#, 120.0),
+        (r#"device_folded_packets_total{device="redmi",detail="prefix"}"#, 10.0),
+        (
+            r#"device_info{device="redmi",mac="64:b4:73:00:00:01,02:00:00:00:00:01",vendor="Xiaomi",group="phones",random_mac="true",kind="configured"}"#,
+            1.0,
+        ),
+        (
+            r#"device_country_first_seen_timestamp_seconds{device="redmi",country="CN"}"#,
+            1_767_225_600.5,
+        ),
+        (
+            r#"device_country_last_seen_timestamp_seconds{device="redmi",country="CN"}"#,
+            1_767_225_602.0,
+        ),
+        (r#"alerts_total{rule="watched_prefix",severity="warning"}"#, 1.0),
+        (r#"alerts_total{rule="country_not_allowed",severity="critical"}"#, 0.0),
+        (
+            r#"alert_first_seen_timestamp_seconds{rule="watched_prefix",severity="warning",device="redmi",country="CN",prefix="42.62.48.0/24"}"#,
+            1_767_225_600.5,
+        ),
+        (r#"outcomes_total{outcome="slot_claimed"}"#, 4.0),
+        ("seen_packets_total", 24.0),
+        ("seen_bytes_total", 12_898.0),
+        (r#"level_packets_total{level="flow"}"#, 20.0),
+        (r#"level_packets_total{level="coarse"}"#, 4.0),
+        ("epochs_total", 2.0),
+        ("books_open_epochs_total", 0.0),
+        (r#"epoch_stage_duration_seconds_sum{stage="drain"}"#, 0.0007),
+        (r#"epoch_stage_duration_seconds_count{stage="drain"}"#, 2.0),
+        (r#"epoch_stage_last_duration_seconds{stage="drain"}"#, 0.00035),
+        (r#"interface_packets_total{interface="lan0",direction="tx"}"#, 12.0),
+        (r#"interface_packets_total{interface="lan0",direction="rx"}"#, 0.0),
+        (
+            r#"attach_info{interface="lan0",ingress="tc",egress="tcx",fallback_reason="a bridge has no native XDP"}"#,
+            1.0,
+        ),
+        (
+            r#"database_info{database="country",type="DBIP-Country-Lite",build_time="2026-01-01T00:00:00.000Z",source="built-in",sha256="c0ffee"}"#,
+            1.0,
+        ),
+    ] {
+        assert_eq!(second.get(&format!("labgate_{series}")), Some(&value), "{series}\n{text}");
+    }
+    assert!(second.contains_key("process_resident_memory_bytes"));
+}
+
+#[test]
+fn every_family_has_a_help_text_and_hostile_names_stay_in_their_line() {
+    let shared = bench();
+    let metrics = Metrics::new(Arc::clone(&shared)).unwrap();
+    publish(&mut Sinks::new(shared, Policy::default()), 1);
+    let text = metrics.render().unwrap();
+    for definition in def::ALL {
+        let help = format!("# HELP {} {}\n", definition.name, definition.help);
+        assert!(text.contains(&help), "{}", definition.name);
+    }
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+    // The escape sequence's own backslash is escaped once more by the encoder.
+    let operator = r#"labgate_operator_info{asn="4808",operator="Evil \"Net\"\\\\n\\u{1b}[2J"} 1"#;
+    assert!(text.lines().any(|line| line == operator), "{text}");
+}
+
+#[test]
+fn before_the_first_epoch_there_is_nothing_but_the_setup() {
+    let series = parse(&Metrics::new(bench()).unwrap().render().unwrap());
+    assert_eq!(series.get("labgate_epochs_total"), Some(&0.0));
+    assert!(!series.contains_key("labgate_last_epoch_timestamp_seconds"));
+    let version = concat!(r#"labgate_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+    assert_eq!(series.get(version), Some(&1.0));
+}

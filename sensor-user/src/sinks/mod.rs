@@ -1,0 +1,60 @@
+//! What leaves the sensor: metrics, alerts, the API. One [`EpochRecord`] goes in per epoch.
+
+pub mod alerts;
+pub mod http;
+pub mod metrics;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::Policy,
+    model::{DeviceInfo, EpochRecord},
+    state::Shared,
+};
+
+/// How long the stages before the sinks took in one epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EpochTimes {
+    /// Flipping the halves and waiting until no program writes the old one.
+    pub flip: Duration,
+    /// Reading and clearing the old half.
+    pub drain: Duration,
+    /// Attributing its rows.
+    pub join: Duration,
+}
+
+/// The sinks, as the epoch thread sees them.
+#[derive(Debug)]
+pub struct Sinks {
+    alerts: alerts::Engine,
+    shared: Arc<Shared>,
+}
+
+impl Sinks {
+    /// Sinks that publish to `shared` and judge by `policy`.
+    pub fn new(shared: Arc<Shared>, policy: Policy) -> Self {
+        Self { alerts: alerts::Engine::new(policy), shared }
+    }
+
+    /// Takes one epoch: judges it, logs what is new, and lets every reader see it. `devices` is
+    /// the inventory's whole list.
+    pub fn publish(&mut self, record: &EpochRecord, devices: &[DeviceInfo], times: EpochTimes) {
+        let began = Instant::now();
+        let alerts = self.alerts.judge(record, devices);
+        for alert in &alerts {
+            alerts::log(alert);
+        }
+        self.shared.update(|state| {
+            state.apply(record, devices);
+            state.raise(alerts);
+            let timings = state.timings_mut();
+            timings.flip.add(times.flip);
+            timings.drain.add(times.drain);
+            timings.join.add(times.join);
+            timings.apply.add(began.elapsed());
+        });
+    }
+}

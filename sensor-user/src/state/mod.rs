@@ -1,0 +1,300 @@
+//! Everything counted since the sensor started, in bounded memory: what every sink shows.
+//!
+//! [`State`] is a plain value that one thread changes, once per epoch; [`Shared`] lets others read
+//! it meanwhile. Bounds fold detail, never counts: the sum over the rows of a device, over its
+//! countries and operators, and over its prefixes is the same number, whatever comes in.
+
+mod device;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod report;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod timings;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use sensor_common::report::Interface;
+
+use self::device::Held;
+pub use self::{
+    device::{Contact, DeviceState, Folded, Traffic},
+    report::{Detail, rfc3339},
+    shared::{NotReady, Shared},
+    timings::{StageTime, Timings},
+};
+use crate::{
+    config,
+    join::geo,
+    model::{
+        Attribution, Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord,
+        InterfaceCounters,
+    },
+};
+
+/// Some 25 MB, full and folded rows together.
+const POOLED_DESTINATIONS: usize = 65_536;
+
+/// How much detail is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows with their far address; as many again may be kept without.
+    pub destinations_per_device: usize,
+    /// The same for all devices together that the configuration does not name.
+    pub pooled_destinations: usize,
+    /// Prefixes with counters of their own; as many again if they are watched.
+    pub prefixes_per_device: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        config::Limits::default().into()
+    }
+}
+
+impl From<config::Limits> for Limits {
+    fn from(limits: config::Limits) -> Self {
+        Self {
+            destinations_per_device: limits.destinations_per_device as usize,
+            pooled_destinations: POOLED_DESTINATIONS,
+            prefixes_per_device: limits.prefixes_per_device as usize,
+        }
+    }
+}
+
+/// What is known when the sensor starts, and stays.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Bounds.
+    pub limits: Limits,
+    /// Where the sensor is attached, and how.
+    pub interfaces: Vec<Interface>,
+    /// The geo databases in use.
+    pub databases: Vec<geo::Status>,
+    /// The attribution that their licences ask for.
+    pub attribution: String,
+}
+
+/// Which rule of the policy was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// A packet was exchanged with a country outside the group's `allowed_countries`.
+    CountryNotAllowed,
+    /// A packet was exchanged with a watched prefix.
+    WatchedPrefix,
+}
+
+impl Rule {
+    /// Every rule there is.
+    pub const ALL: [Self; 2] = [Self::CountryNotAllowed, Self::WatchedPrefix];
+
+    /// Its name in logs, metrics and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CountryNotAllowed => "country_not_allowed",
+            Self::WatchedPrefix => "watched_prefix",
+        }
+    }
+
+    /// `critical`, `warning` or `info`.
+    pub const fn severity(self) -> &'static str {
+        match self {
+            Self::CountryNotAllowed => "critical",
+            Self::WatchedPrefix => "warning",
+        }
+    }
+}
+
+/// A breach of the policy, raised once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// The rule that was broken.
+    pub rule: Rule,
+    /// Name of the device.
+    pub device: Arc<str>,
+    /// The country of the first packet.
+    pub country: Country,
+    /// The watched prefix, else the far prefix of the first packet.
+    pub prefix: Option<IpNet>,
+    /// Time of the first packet, Unix time in nanoseconds.
+    pub since: u64,
+    /// Packets of the breach in the epoch that raised it, both directions.
+    pub packets: u64,
+    /// Bytes of the breach in the epoch that raised it, both directions.
+    pub bytes: u64,
+}
+
+/// The cumulative state.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    setup: Arc<Setup>,
+    devices: BTreeMap<DeviceId, DeviceState>,
+    pool: Held,
+    places: Places,
+    operators: BTreeMap<u32, Arc<str>>,
+    books: EpochBooks,
+    epochs: u64,
+    open_epochs: u64,
+    ended: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    interfaces: Vec<InterfaceCounters>,
+    alerts: Vec<Alert>,
+    timings: Timings,
+}
+
+impl State {
+    /// An empty state.
+    pub fn new(setup: Setup) -> Self {
+        Self { setup: Arc::new(setup), ..Self::default() }
+    }
+
+    /// Adds one epoch. `devices` is the inventory's whole list, so that configured devices show
+    /// before their first packet.
+    pub fn apply(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) {
+        for info in devices {
+            self.devices
+                .entry(info.id)
+                .and_modify(|device| device.update_info(info))
+                .or_insert_with(|| DeviceState::new(info.clone()));
+        }
+        for flow in record.flows.iter().filter(|flow| flow.tally.packets > 0) {
+            let device = self
+                .devices
+                .entry(flow.device)
+                .or_insert_with(|| DeviceState::new(unlisted(flow.device)));
+            let limits = &self.setup.limits;
+            device.add(flow, record.ended, limits, &mut self.pool, &mut self.places);
+            // An operator is named once it has a label set of its own, which bounds the names too.
+            let Attribution { country, asn, operator, .. } = &flow.attribution;
+            if !operator.is_empty() && device.has_label_set(*country, *asn) {
+                self.operators.entry(*asn).or_insert_with(|| Arc::clone(operator));
+            }
+        }
+
+        let books = &record.books;
+        self.books.seen.add(&books.seen);
+        self.books.attributed.add(&books.attributed);
+        self.books.coarse.add(&books.coarse);
+        self.books.overflow.add(&books.overflow);
+        self.books.unparsed.add(&books.unparsed);
+        self.epochs += 1;
+        self.open_epochs += u64::from(!books.closed());
+        self.ended = self.ended.max(record.ended);
+        for (outcome, count) in &record.outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+        self.interfaces.clone_from(&record.interfaces);
+    }
+
+    /// Adds alerts, each of which the caller raises only once.
+    pub fn raise(&mut self, alerts: impl IntoIterator<Item = Alert>) {
+        self.alerts.extend(alerts);
+    }
+
+    /// Where the epoch thread's time goes, to be added to.
+    pub const fn timings_mut(&mut self) -> &mut Timings {
+        &mut self.timings
+    }
+
+    /// Where the epoch thread's time goes.
+    pub const fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// What was known at the start.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Every device that was seen or is configured, in the inventory's order.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceState> {
+        self.devices.values().filter(|device| device.is_shown())
+    }
+
+    /// Names of the autonomous systems that have a label set.
+    pub fn operators(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.operators.iter().map(|(asn, operator)| (*asn, &**operator))
+    }
+
+    /// The sums of all epochs' books.
+    pub const fn books(&self) -> &EpochBooks {
+        &self.books
+    }
+
+    /// Epochs applied.
+    pub const fn epochs(&self) -> u64 {
+        self.epochs
+    }
+
+    /// Epochs whose books did not balance.
+    pub const fn open_epochs(&self) -> u64 {
+        self.open_epochs
+    }
+
+    /// End of the last epoch, Unix time in nanoseconds; 0 before the first.
+    pub const fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Events of the kernel side since the start, by name.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.outcomes.iter().map(|(name, count)| (*name, *count))
+    }
+
+    /// The interfaces' own counters, as of the last epoch.
+    pub fn interfaces(&self) -> &[InterfaceCounters] {
+        &self.interfaces
+    }
+
+    /// Every alert raised, oldest first.
+    pub fn alerts(&self) -> &[Alert] {
+        &self.alerts
+    }
+}
+
+/// Stands for a device that the inventory does not list, so that its packets are not lost.
+fn unlisted(id: DeviceId) -> DeviceInfo {
+    DeviceInfo {
+        id,
+        name: format!("device-{}", id.0).into(),
+        macs: Vec::new(),
+        vendor: "".into(),
+        group: "".into(),
+        kind: DeviceKind::Unknown,
+    }
+}
+
+/// Attributions, each kept once and named by a number, for the rows to share.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    list: Vec<Attribution>,
+    index: HashMap<Attribution, PlaceId>,
+}
+
+/// An attribution's place in [`Places`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct PlaceId(usize);
+
+impl Places {
+    fn find(&self, attribution: &Attribution) -> Option<PlaceId> {
+        self.index.get(attribution).copied()
+    }
+
+    fn intern(&mut self, attribution: &Attribution) -> PlaceId {
+        self.find(attribution).unwrap_or_else(|| {
+            let place = PlaceId(self.list.len());
+            self.list.push(attribution.clone());
+            self.index.insert(attribution.clone(), place);
+            place
+        })
+    }
+
+    fn get(&self, place: PlaceId) -> &Attribution {
+        &self.list[place.0]
+    }
+}

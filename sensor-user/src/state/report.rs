@@ -1,0 +1,152 @@
+//! The state in the common JSON form.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use ipnet::IpNet;
+use sensor_common::report::{Alert, Books, Destination, Device, REPORT_VERSION, Report};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DeviceState, Places, State,
+    device::{FarEnd, Row},
+};
+use crate::model::{Country, Protocol};
+
+/// How much a report tells about the far end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Detail {
+    /// Country, operator, prefix, protocol and port.
+    #[default]
+    Prefix,
+    /// Address and VLAN as well.
+    Address,
+}
+
+/// RFC 3339 in UTC with milliseconds, from Unix time in nanoseconds.
+pub fn rfc3339(unix_nanos: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(unix_nanos)).to_string()
+}
+
+impl State {
+    /// The state in the common JSON form: devices by name, destinations by bytes, most first.
+    pub fn report(&self, detail: Detail) -> Report {
+        let mut devices: Vec<_> =
+            self.devices().map(|device| device_report(device, detail, &self.places)).collect();
+        devices.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
+        Report {
+            version: REPORT_VERSION,
+            time: rfc3339(self.ended),
+            devices,
+            alerts: self.alerts.iter().map(alert_report).collect(),
+            books: self.books_report(),
+            interfaces: self.setup.interfaces.clone(),
+            attribution: self.setup.attribution.clone(),
+        }
+    }
+
+    fn books_report(&self) -> Books {
+        Books {
+            seen_packets: self.books.seen.packets,
+            seen_bytes: self.books.seen.bytes,
+            attributed_packets: self.books.attributed.packets,
+            coarse_packets: self.books.coarse.packets,
+            overflow_packets: self.books.overflow.packets,
+            unparsed_packets: self.books.unparsed.packets,
+            interface_packets: self.interfaces.iter().map(|i| i.rx_packets + i.tx_packets).sum(),
+            interface_bytes: self.interfaces.iter().map(|i| i.rx_bytes + i.tx_bytes).sum(),
+            closed: self.open_epochs == 0,
+        }
+    }
+}
+
+fn alert_report(alert: &super::Alert) -> Alert {
+    Alert {
+        rule: alert.rule.name().to_owned(),
+        device: alert.device.to_string(),
+        country: alert.country.to_string(),
+        severity: alert.rule.severity().to_owned(),
+        since: rfc3339(alert.since),
+        prefix: alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+    }
+}
+
+/// What a report tells two destinations apart by, in the order that breaks ties of bytes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct DestinationKey<'a> {
+    country: Country,
+    asn: u32,
+    operator: &'a str,
+    prefix: Option<IpNet>,
+    protocol: Protocol,
+    port: u16,
+    address: Option<IpAddr>,
+    /// `None` without address detail.
+    vlan: Option<u16>,
+}
+
+fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Device {
+    let mut destinations: BTreeMap<DestinationKey<'_>, Row> = BTreeMap::new();
+    for (key, row) in device.rows() {
+        let place = places.get(key.place);
+        let exact = key.far.filter(|_| detail == Detail::Address);
+        let key = DestinationKey {
+            country: place.country,
+            asn: place.asn,
+            operator: &place.operator,
+            prefix: place.prefix,
+            protocol: key.protocol,
+            port: key.far.map_or(0, |far| far.port),
+            address: exact.and_then(|far| far.address),
+            vlan: exact.map(|FarEnd { vlan, .. }| vlan.unwrap_or(0)),
+        };
+        destinations
+            .entry(key)
+            .and_modify(|sum| {
+                sum.traffic.merge(&row.traffic);
+                sum.contact.merge(&row.contact);
+            })
+            .or_insert(*row);
+    }
+    // Stable: equal bytes stay in the order of their keys.
+    let mut destinations: Vec<_> = destinations.into_iter().collect();
+    destinations.sort_by_key(|(_, row)| Reverse(row.traffic.tx.bytes + row.traffic.rx.bytes));
+
+    let info = device.info();
+    let macs: Vec<_> = info.macs.iter().map(ToString::to_string).collect();
+    Device {
+        name: info.name.to_string(),
+        mac: macs.join(","),
+        vendor: info.vendor.to_string(),
+        random_mac: info.random_mac(),
+        group: info.group.to_string(),
+        destinations: destinations
+            .into_iter()
+            .map(|(key, row)| destination_report(&key, &row))
+            .collect(),
+    }
+}
+
+fn destination_report(key: &DestinationKey<'_>, row: &Row) -> Destination {
+    Destination {
+        country: key.country.to_string(),
+        asn: key.asn,
+        operator: key.operator.to_owned(),
+        prefix: key.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+        protocol: key.protocol.to_string(),
+        port: key.port,
+        address: key.address.map(|address| address.to_string()),
+        vlan: key.vlan,
+        tx_packets: row.traffic.tx.packets,
+        tx_bytes: row.traffic.tx.bytes,
+        rx_packets: row.traffic.rx.packets,
+        rx_bytes: row.traffic.rx.bytes,
+        first_seen: rfc3339(row.contact.first),
+        last_seen: rfc3339(row.contact.last),
+    }
+}

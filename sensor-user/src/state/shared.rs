@@ -1,0 +1,79 @@
+//! The state between the epoch thread, which writes it, and everyone who reads it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::State;
+
+/// Epochs without news after which the sensor no longer counts as ready.
+const STALE_EPOCHS: u32 = 5;
+/// Time that even the shortest epochs are given.
+const STALE_SLACK: Duration = Duration::from_secs(1);
+
+/// Why the sensor is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// Still attaching, or within the first epoch.
+    #[error("the sensor has not finished its first epoch yet")]
+    NoEpoch,
+    /// The epoch thread hangs or has ended.
+    #[error("the last epoch ended {} s ago, although an epoch lasts {} s", .age.as_secs_f64().round(), .epoch.as_secs_f64())]
+    Stale {
+        /// Since the last epoch was published.
+        age: Duration,
+        /// How long an epoch is meant to be.
+        epoch: Duration,
+    },
+}
+
+/// The current [`State`], for one writer and any number of readers.
+///
+/// A reader takes a reference to the state as it is and gives the lock back at once, so that
+/// rendering a large report never holds up an epoch. The writer changes the state in place; only
+/// while a reader still holds it does the writer go on with a copy.
+#[derive(Debug)]
+pub struct Shared {
+    current: Mutex<Arc<State>>,
+    /// Of its own, so that readiness never waits for an epoch being applied.
+    published: Mutex<Option<Instant>>,
+    epoch: Duration,
+}
+
+impl Shared {
+    /// Shares a state that is to be updated every `epoch`.
+    pub fn new(state: State, epoch: Duration) -> Self {
+        Self { current: Mutex::new(Arc::new(state)), published: Mutex::new(None), epoch }
+    }
+
+    /// The state as it is now. Waits while an epoch is being applied: not for async threads.
+    pub fn snapshot(&self) -> Arc<State> {
+        Arc::clone(&lock(&self.current))
+    }
+
+    /// Changes the state and marks an epoch as published.
+    pub fn update(&self, change: impl FnOnce(&mut State)) {
+        change(Arc::make_mut(&mut lock(&self.current)));
+        *lock(&self.published) = Some(Instant::now());
+    }
+
+    /// Whether epochs come in as they should, at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn ready(&self, now: Instant) -> Result<(), NotReady> {
+        let published = lock(&self.published).ok_or(NotReady::NoEpoch)?;
+        let age = now.saturating_duration_since(published);
+        if age > self.epoch.saturating_mul(STALE_EPOCHS).saturating_add(STALE_SLACK) {
+            return Err(NotReady::Stale { age, epoch: self.epoch });
+        }
+        Ok(())
+    }
+}
+
+/// A panic elsewhere does not stop the counting: what is there is still the best there is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,373 @@
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Alert, Detail, Limits, NotReady, Rule, Setup, Shared, State, Traffic,
+    fixture::{self, Far, START},
+    rfc3339,
+};
+use crate::model::{Country, DeviceKind, Direction, EpochRecord, Flow, Level, Protocol, Tally};
+
+/// xorshift64: the same flows in every run.
+struct Generator(u64);
+
+impl Generator {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    /// Mostly new destinations, of every level and kind.
+    fn flow(&mut self) -> Flow {
+        let bits = u32::try_from(self.below(1 << 24)).unwrap() << 4;
+        let address = IpAddr::V4(Ipv4Addr::from_bits(bits));
+        let far = Far {
+            country: match self.below(10) {
+                0 => Country::Special("private"),
+                1 => Country::NoEntry,
+                n => fixture::country(["CN", "SG", "US", "IN"][usize::try_from(n % 4).unwrap()]),
+            },
+            asn: u32::try_from(self.below(3000)).unwrap(),
+            operator: "Example Net",
+            prefix: Some(ipnet::IpNet::new(address, 24).unwrap().trunc()),
+            watched: self.below(50) == 0,
+            address: Some(address),
+            port: u16::try_from(self.below(3)).unwrap() * 443,
+        };
+        let direction = if self.below(2) == 0 { Direction::Tx } else { Direction::Rx };
+        let device = u32::try_from(self.below(3)).unwrap();
+        let packets = self.below(5);
+        let mut flow = fixture::flow(device, direction, &far, packets, packets * self.below(1500));
+        match self.below(20) {
+            0 => flow.level = Level::Coarse,
+            1 => {
+                flow = fixture::flow(device, direction, &Far::default(), 1, 60);
+                flow.level = Level::Overflow;
+                flow.protocol = Protocol::Unknown;
+            }
+            2 => {
+                flow = fixture::flow(device, direction, &Far::default(), 1, 60);
+                flow.protocol = Protocol::NonIp("arp");
+            }
+            _ => {}
+        }
+        flow
+    }
+}
+
+fn small() -> State {
+    let limits =
+        Limits { destinations_per_device: 40, pooled_destinations: 60, prefixes_per_device: 4 };
+    State::new(Setup { limits, ..Setup::default() })
+}
+
+fn sum(tallies: impl IntoIterator<Item = Tally>) -> Tally {
+    tallies.into_iter().fold(Tally::default(), |mut sum, tally| {
+        sum.add(&tally);
+        sum
+    })
+}
+
+fn sums<'a>(traffic: impl Iterator<Item = &'a Traffic>) -> [Tally; 2] {
+    let (tx, rx): (Vec<_>, Vec<_>) = traffic.map(|t| (t.tx, t.rx)).unzip();
+    [sum(tx), sum(rx)]
+}
+
+#[test]
+fn sums_are_exact_whatever_folds() {
+    let mut generator = Generator(0x1ab6_a7e5_eed0_0001);
+    let mut state = small();
+    let mut input = vec![[Tally::default(); 2]; 3];
+    let mut by_country = std::collections::BTreeMap::<(u32, Country), u64>::new();
+    for epoch in 1..=20 {
+        let flows: Vec<_> = (0..1000).map(|_| generator.flow()).collect();
+        for flow in &flows {
+            input[flow.device.0 as usize][flow.direction as usize].add(&flow.tally);
+            *by_country.entry((flow.device.0, flow.attribution.country)).or_default() +=
+                flow.tally.packets;
+        }
+        state.apply(&fixture::record(epoch, flows), &fixture::devices());
+    }
+
+    let devices: Vec<_> = state.devices().collect();
+    assert_eq!(devices.len(), 4, "three that sent, and the unknown one of the inventory");
+    for (device, expected) in devices.iter().zip(&input) {
+        assert_eq!(sums(device.rows().map(|(_, row)| &row.traffic)), *expected, "rows");
+        assert_eq!(sums(device.label_sets().map(|(_, _, traffic)| traffic)), *expected, "labels");
+        let prefixes = device.prefixes().map(|(_, traffic)| traffic);
+        let others = [device.other_prefixes(), device.no_prefix()];
+        assert_eq!(sums(prefixes.chain(others)), *expected, "prefixes");
+
+        // Every bound was reached, and holds.
+        let folded = device.folded();
+        assert!(folded.address > 0 && folded.place > 0, "{folded:?}");
+        assert!(folded.operator > 0 && folded.prefix > 0, "{folded:?}");
+        assert!(device.rows().count() <= 2 * 40 + 7, "{}", device.rows().count());
+        assert!(device.label_sets().count() <= 1024 + 7);
+        assert!(device.prefixes().count() <= 2 * 4);
+    }
+
+    // No fold blurs a country, neither in the report nor in the metrics.
+    let report = state.report(Detail::Prefix);
+    for ((id, country), packets) in by_country {
+        let device = devices[id as usize];
+        let reported = report.devices.iter().find(|d| d.name == *device.info().name).unwrap();
+        let rows = reported.destinations.iter().filter(|d| d.country == country.as_str());
+        assert_eq!(rows.map(|d| d.tx_packets + d.rx_packets).sum::<u64>(), packets, "{country}");
+        let labels = device.label_sets().filter(|(c, ..)| *c == country);
+        let counted = labels.map(|(_, _, t)| t.tx.packets + t.rx.packets);
+        assert_eq!(counted.sum::<u64>(), packets, "{country}");
+    }
+    assert_eq!(report.books.seen_packets, sum(input.into_iter().flatten()).packets);
+    assert!(report.books.closed);
+}
+
+#[test]
+fn no_counter_goes_back() {
+    let mut generator = Generator(0x1ab6_a7e5_eed0_0002);
+    let mut state = small();
+    for epoch in 1..=20 {
+        let before = state.clone();
+        let flows = (0..200).map(|_| generator.flow()).collect();
+        state.apply(&fixture::record(epoch, flows), &fixture::devices());
+        for (old, new) in before.devices().zip(state.devices()) {
+            for (prefix, traffic) in old.prefixes() {
+                let now = new.prefixes().find(|(p, _)| *p == prefix);
+                let (_, now) = now.unwrap_or_else(|| panic!("{prefix} lost its label"));
+                assert!(now.tx.packets >= traffic.tx.packets && now.rx.bytes >= traffic.rx.bytes);
+            }
+            assert!(new.other_prefixes().tx.packets >= old.other_prefixes().tx.packets);
+            for (key, row) in old.rows() {
+                let (_, now) = new.rows().find(|(k, _)| *k == key).expect("rows stay");
+                assert!(now.traffic.tx.bytes >= row.traffic.tx.bytes);
+                assert!(now.contact.first <= row.contact.first);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_watched_prefix_keeps_its_label_on_a_busy_device() {
+    let mut generator = Generator(0x1ab6_a7e5_eed0_0003);
+    let mut state = small();
+    let mut flows: Vec<_> = (0..500).map(|_| generator.flow()).collect();
+    for flow in &mut flows {
+        flow.attribution.watched = false;
+    }
+    let prefix = Some("42.62.48.0/24".parse().unwrap());
+    let far = Far { country: fixture::country("CN"), prefix, watched: true, ..Far::default() };
+    flows.push(fixture::flow(0, Direction::Tx, &far, 3, 180));
+    state.apply(&fixture::record(1, flows), &fixture::devices());
+    let device = state.devices().next().unwrap();
+    let (_, traffic) = device.prefixes().find(|(p, _)| Some(**p) == prefix).expect("its label");
+    assert_eq!(traffic.tx.packets, 3);
+}
+
+#[test]
+fn devices_without_a_name_share_one_bound() {
+    let mut generator = Generator(0x1ab6_a7e5_eed0_0004);
+    let mut state = small();
+    let mut flows: Vec<_> = (0..3000).map(|_| generator.flow()).collect();
+    let mut later = flows.split_off(2000);
+    // First a flood from MAC addresses that nobody knows, then a configured device.
+    for (n, flow) in (0..).zip(&mut flows) {
+        flow.device.0 = 100 + n % 50;
+    }
+    later.iter_mut().for_each(|flow| flow.device.0 = 0);
+    let sent = sum(flows.iter().chain(&later).map(|flow| flow.tally));
+    state.apply(&fixture::record(1, flows), &fixture::devices());
+    state.apply(&fixture::record(2, later), &fixture::devices());
+
+    let (configured, pooled): (Vec<_>, Vec<_>) =
+        state.devices().partition(|d| d.info().kind == DeviceKind::Configured);
+    let rows: usize = pooled.iter().map(|device| device.rows().count()).sum();
+    assert!((120..=120 + 50 * 7).contains(&rows), "{rows}");
+    assert!(configured[0].rows().count() >= 80, "{}", configured[0].rows().count());
+    let all = state.devices().flat_map(|d| d.rows().map(|(_, row)| &row.traffic));
+    assert_eq!(sum(sums(all)), sent);
+}
+
+#[test]
+fn a_flow_of_an_unlisted_device_is_not_lost() {
+    let mut state = small();
+    let flow = fixture::flow(77, Direction::Tx, &Far::default(), 2, 120);
+    state.apply(&fixture::record(1, vec![flow]), &fixture::devices());
+    let report = state.report(Detail::Prefix);
+    let device = report.devices.iter().find(|d| d.name == "device-77").expect("a device");
+    assert_eq!(device.destinations[0].tx_bytes, 120);
+}
+
+/// Two epochs of one phone: two addresses of a prefix, ARP, and a VLAN.
+fn two_epochs() -> Vec<EpochRecord> {
+    let beijing = Far {
+        country: fixture::country("CN"),
+        asn: 4808,
+        operator: "China Unicom",
+        prefix: Some("42.62.48.0/24".parse().unwrap()),
+        watched: true,
+        address: Some("42.62.48.9".parse().unwrap()),
+        port: 443,
+    };
+    let neighbour = Far { address: Some("42.62.48.10".parse().unwrap()), ..beijing.clone() };
+    let mut tagged = fixture::flow(0, Direction::Rx, &beijing, 1, 1504);
+    tagged.vlan = Some(7);
+    let mut arp = fixture::flow(0, Direction::Tx, &Far::default(), 1, 60);
+    arp.protocol = Protocol::NonIp("arp");
+    let mut later = fixture::flow(0, Direction::Tx, &neighbour, 4, 400);
+    later.first_seen += 1_000_000_000;
+    vec![
+        fixture::record(1, vec![fixture::flow(0, Direction::Tx, &beijing, 2, 200), tagged, arp]),
+        fixture::record(2, vec![later]),
+    ]
+}
+
+fn reported() -> State {
+    let mut state = State::new(Setup {
+        interfaces: vec![sensor_common::report::Interface {
+            name: "lan0".into(),
+            ingress: "xdp".into(),
+            egress: "tcx".into(),
+            fallback_reason: String::new(),
+        }],
+        attribution: "IP geolocation by DB-IP".into(),
+        ..Setup::default()
+    });
+    let devices = &fixture::devices()[..1];
+    for record in two_epochs() {
+        state.apply(&record, devices);
+    }
+    state.raise([Alert {
+        rule: Rule::CountryNotAllowed,
+        device: "redmi".into(),
+        country: fixture::country("CN"),
+        prefix: Some("42.62.48.0/24".parse().unwrap()),
+        since: START + 500_000_000,
+        packets: 3,
+        bytes: 1704,
+    }]);
+    state
+}
+
+#[test]
+fn the_report_is_the_common_json_form() {
+    let json = serde_json::to_value(reported().report(Detail::Prefix)).unwrap();
+    let expected = serde_json::json!({
+        "version": 1,
+        "time": "2026-01-01T00:00:02.000Z",
+        "devices": [{
+            "name": "redmi",
+            "mac": "64:b4:73:00:00:01,02:00:00:00:00:01",
+            "vendor": "Xiaomi",
+            "random_mac": true,
+            "group": "phones",
+            "destinations": [
+                {
+                    "country": "CN", "asn": 4808, "operator": "China Unicom",
+                    "prefix": "42.62.48.0/24", "protocol": "udp", "port": 443,
+                    "tx_packets": 6, "tx_bytes": 600, "rx_packets": 1, "rx_bytes": 1504,
+                    "first_seen": "2026-01-01T00:00:00.500Z",
+                    "last_seen": "2026-01-01T00:00:02.000Z",
+                },
+                {
+                    "country": "", "asn": 0, "operator": "",
+                    "prefix": "", "protocol": "arp", "port": 0,
+                    "tx_packets": 1, "tx_bytes": 60, "rx_packets": 0, "rx_bytes": 0,
+                    "first_seen": "2026-01-01T00:00:00.500Z",
+                    "last_seen": "2026-01-01T00:00:01.000Z",
+                },
+            ],
+        }],
+        "alerts": [{
+            "rule": "country_not_allowed", "device": "redmi", "country": "CN",
+            "severity": "critical", "since": "2026-01-01T00:00:00.500Z",
+            "prefix": "42.62.48.0/24",
+        }],
+        "books": {
+            "seen_packets": 8, "seen_bytes": 2164, "attributed_packets": 8,
+            "coarse_packets": 0, "overflow_packets": 0, "unparsed_packets": 0,
+            // The interface's own counters are cumulative: the last epoch's are the sum.
+            "interface_packets": 4, "interface_bytes": 400,
+            "closed": true,
+        },
+        "interfaces": [
+            { "name": "lan0", "ingress": "xdp", "egress": "tcx", "fallback_reason": "" },
+        ],
+        "attribution": "IP geolocation by DB-IP",
+    });
+    assert_eq!(json, expected, "{json:#}");
+}
+
+#[test]
+fn address_detail_tells_addresses_and_vlans_apart() {
+    let report = reported().report(Detail::Address);
+    let rows: Vec<_> = report.devices[0]
+        .destinations
+        .iter()
+        .map(|d| (d.address.as_deref(), d.vlan, d.tx_packets, d.rx_packets))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (Some("42.62.48.9"), Some(7), 0, 1),
+            (Some("42.62.48.10"), Some(0), 4, 0),
+            (Some("42.62.48.9"), Some(0), 2, 0),
+            (None, Some(0), 1, 0),
+        ]
+    );
+}
+
+#[test]
+fn a_coarse_flow_has_no_address_and_nothing_folded_it_here() {
+    let mut state = small();
+    let [record, _] = two_epochs().try_into().unwrap();
+    let mut flow = Flow { level: Level::Coarse, ..record.flows[0].clone() };
+    flow.address = Some("42.62.48.0".parse().unwrap());
+    state.apply(&fixture::record(1, vec![flow]), &fixture::devices());
+    let report = state.report(Detail::Address);
+    let device = report.devices.iter().find(|d| d.name == "redmi").unwrap();
+    let row = &device.destinations[0];
+    assert_eq!((&*row.prefix, row.port), ("42.62.48.0/24", 0));
+    assert_eq!((&row.address, row.vlan), (&None, None));
+    assert_eq!(state.devices().next().unwrap().folded().address, 0);
+}
+
+#[test]
+fn open_books_stay_open() {
+    let mut state = small();
+    let mut record = fixture::record(1, vec![]);
+    record.books.seen.packets = 1;
+    state.apply(&record, &[]);
+    state.apply(&fixture::record(2, vec![]), &[]);
+    assert!(!state.report(Detail::Prefix).books.closed);
+    assert_eq!((state.epochs(), state.open_epochs()), (2, 1));
+    assert_eq!(state.outcomes().collect::<Vec<_>>(), [("quota", 0), ("slot_claimed", 4)]);
+}
+
+#[test]
+fn a_reader_keeps_its_snapshot_while_the_state_goes_on() {
+    let shared = Shared::new(small(), Duration::from_secs(1));
+    let before = shared.snapshot();
+    shared.update(|state| state.apply(&fixture::record(1, vec![]), &[]));
+    assert_eq!((before.epochs(), shared.snapshot().epochs()), (0, 1));
+}
+
+#[test]
+fn readiness_follows_the_epochs() {
+    let shared = Shared::new(small(), Duration::from_secs(1));
+    assert_eq!(shared.ready(Instant::now()), Err(NotReady::NoEpoch));
+    shared.update(|_| {});
+    assert_eq!(shared.ready(Instant::now()), Ok(()));
+    let late = Instant::now() + Duration::from_secs(10);
+    let reason = shared.ready(late).unwrap_err().to_string();
+    assert_eq!(reason, "the last epoch ended 10 s ago, although an epoch lasts 1 s");
+}
+
+#[test]
+fn times_are_utc_to_the_millisecond() {
+    assert_eq!(rfc3339(START + 999_999_999), "2026-01-01T00:00:00.999Z");
+    assert_eq!(rfc3339(u64::MAX), "2554-07-21T23:34:33.709Z");
+}

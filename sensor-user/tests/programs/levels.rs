@@ -1,0 +1,145 @@
+//! No packet is lost when a level is full: detail degrades, sums stay.
+
+use labgate::{kernel::Sizes, model::Mac};
+use sensor_common::layout::Outcome;
+
+use crate::{
+    bed::{Bed, SMALL, counted, seen},
+    frames::*,
+};
+
+/// An upload of `device` to the `n`th far address, each in a /24 of its own.
+fn upload(device: [u8; 6], n: u32) -> Vec<u8> {
+    let mut frame = ethernet(ETH_IPV4, &ipv4(17, &udp(b"")));
+    frame[6..12].copy_from_slice(&device);
+    let [_, a, b, c] = n.to_be_bytes();
+    frame[30..34].copy_from_slice(&[20 + a, b, c, 1]);
+    frame
+}
+
+fn outcome(raw: &labgate::kernel::RawEpoch, outcome: Outcome) -> u64 {
+    raw.totals.outcomes[outcome as usize]
+}
+
+fn packets(rows: &[(sensor_common::layout::FlowKey, sensor_common::layout::Counters)]) -> u64 {
+    rows.iter().map(|(_, counters)| counters.tally.packets).sum()
+}
+
+#[test]
+fn a_flood_of_destinations_falls_through_the_levels() {
+    if !xtask::require_root("a_flood_of_destinations_falls_through_the_levels") {
+        return;
+    }
+    let mut bed = Bed::new(SMALL);
+    let packets_sent = 3000;
+    for n in 0..packets_sent {
+        bed.xdp(&upload(DEVICE, n));
+    }
+    let raw = bed.drain();
+    assert_eq!(seen(&raw).0, u64::from(packets_sent));
+    assert_eq!(counted(&raw), seen(&raw));
+    assert!(packets(&raw.flows) > 0 && packets(&raw.coarse) > 0);
+    assert_eq!(raw.overflow.len(), 1);
+    assert_eq!(raw.overflow[0].0, Mac(DEVICE));
+    assert!(raw.overflow[0].1[0].packets > 0);
+    // The quota left room for others.
+    let slots = u64::from(SMALL.flow_slots_per_cpu);
+    assert_eq!(outcome(&raw, Outcome::Claim), raw.flows.len() as u64);
+    assert!(raw.flows.len() as u64 <= 2 * slots / 4, "{} slots claimed", raw.flows.len());
+    assert!(outcome(&raw, Outcome::SlotQuota) > 0);
+    assert!(outcome(&raw, Outcome::CoarseFull) > 0);
+
+    // And the next epoch has all its room back.
+    bed.xdp(&upload(DEVICE, 0));
+    let raw = bed.drain();
+    assert_eq!((packets(&raw.flows), raw.coarse.len(), raw.overflow.len()), (1, 0, 0));
+}
+
+#[test]
+fn coarse_rows_keep_the_network() {
+    if !xtask::require_root("coarse_rows_keep_the_network") {
+        return;
+    }
+    let mut bed = Bed::new(SMALL);
+    for n in 0..600 {
+        bed.xdp(&upload(DEVICE, n));
+    }
+    let raw = bed.drain();
+    assert!(!raw.coarse.is_empty());
+    for (key, counters) in &raw.coarse {
+        assert_eq!((key.mac(), key.port(), key.protocol()), (DEVICE, 0, 17));
+        let [_, _, _, last] = key.ipv4();
+        assert_eq!(last, 0);
+        assert_eq!(counters.tally.packets, 1);
+        assert!(counters.first_seen > 0);
+    }
+    // Together the two levels name each /24 once.
+    let mut networks: Vec<[u8; 4]> = raw.coarse.iter().map(|(key, _)| key.ipv4()).collect();
+    networks.extend(raw.flows.iter().map(|(key, _)| {
+        let [a, b, c, _] = key.ipv4();
+        [a, b, c, 0]
+    }));
+    networks.sort_unstable();
+    networks.dedup();
+    let overflow: u64 = raw.overflow.iter().map(|(_, tallies)| tallies[0].packets).sum();
+    assert_eq!(networks.len() as u64 + overflow, 600);
+}
+
+#[test]
+fn a_flooding_stranger_takes_no_slot_from_a_configured_device() {
+    if !xtask::require_root("a_flooding_stranger_takes_no_slot_from_a_configured_device") {
+        return;
+    }
+    let mut bed = Bed::new(SMALL);
+    for n in 0..4000 {
+        let [_, _, high, low] = (n % 64_u32).to_be_bytes();
+        bed.xdp(&upload([2, 0, 0, 0, high, low], n));
+    }
+    for n in 0..100 {
+        bed.xdp(&upload(DEVICE, n));
+    }
+    let raw = bed.drain();
+    assert_eq!(counted(&raw), seen(&raw));
+    let own = raw.flows.iter().filter(|(key, _)| key.mac() == DEVICE).count();
+    // Both groups of a key are full once in ten thousand keys.
+    assert!(own >= 99, "the well-behaved device keeps the full key of {own} of 100 flows");
+    assert!(outcome(&raw, Outcome::PoolFull) > 0);
+    let strangers: std::collections::HashSet<[u8; 6]> =
+        raw.flows.iter().map(|(key, _)| key.mac()).filter(|mac| *mac != DEVICE).collect();
+    assert!(strangers.len() <= 8, "{strangers:?}");
+}
+
+#[test]
+fn unknown_devices_without_an_entry_share_one_total() {
+    if !xtask::require_root("unknown_devices_without_an_entry_share_one_total") {
+        return;
+    }
+    let sizes = Sizes { device_macs: 0, unknown_devices: 1, ..SMALL };
+    let mut bed = Bed::new(sizes);
+    for last in 0..50 {
+        bed.xdp(&upload([2, 0, 0, 0, 0, last], 1));
+    }
+    let raw = bed.drain();
+    let pool = raw.totals.pool[0];
+    assert!(pool.packets > 0);
+    assert_eq!(pool.bytes, pool.packets * 42);
+    assert_eq!(outcome(&raw, Outcome::PoolFull), pool.packets);
+    assert_eq!(counted(&raw), (50, 50 * 42));
+    assert_eq!(seen(&raw), counted(&raw));
+}
+
+#[test]
+fn a_flood_by_known_and_unknown_devices_keeps_the_sums() {
+    if !xtask::require_root("a_flood_by_known_and_unknown_devices_keeps_the_sums") {
+        return;
+    }
+    let mut bed = Bed::new(SMALL);
+    for n in 0..20_000 {
+        bed.xdp(&upload(DEVICE, n));
+        let [.., last] = (n % 3).to_be_bytes();
+        bed.xdp(&upload([2, 0, 0, 0, 0, last], n));
+    }
+    let raw = bed.drain();
+    assert_eq!(counted(&raw), seen(&raw));
+    assert_eq!(seen(&raw).0, 40_000);
+}

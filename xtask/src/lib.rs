@@ -1,0 +1,13 @@
+//! What the repository's own commands are made of: `cargo xtask setup`, `build`, `demo`, `test`
+//! and `geodata`. The daemon's tests use the test bench and [`require_root`]; nothing here depends
+//! on the daemon.
+
+pub mod bench;
+pub mod build;
+pub mod demo;
+pub mod privilege;
+pub mod setup;
+pub mod test;
+pub mod toolchain;
+
+pub use privilege::{require_root, skip};

@@ -1,0 +1,47 @@
+//! LabGate's own commands, run as `cargo xtask ...`.
+
+mod geodata;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{build, demo, setup, test};
+
+/// Commands of the LabGate repository. Start with `cargo xtask demo`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what is missing to build, demonstrate and test LabGate
+    Setup(setup::Args),
+    /// Build the daemon with its eBPF programs
+    Build(build::Args),
+    /// Show LabGate at work on a bench of network namespaces; `--once` also checks its numbers
+    Demo(demo::Args),
+    /// Run all tests, and say what was skipped
+    Test(test::Args),
+    /// Make the geo databases in the repository again
+    Geodata(geodata::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Geodata(args) => geodata::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
