@@ -4,8 +4,8 @@ use std::{fs, io};
 
 use crate::model::InterfaceCounters;
 
-/// Follows the network namespace of the process, which `/sys/class/net` need not.
-const PROC_NET_DEV: &str = "/proc/self/net/dev";
+/// Follows the network namespace of the thread, which `/sys/class/net` need not.
+const PROC_NET_DEV: &str = "/proc/thread-self/net/dev";
 
 /// Why the counters can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum CountersError {
 ///
 /// # Errors
 ///
-/// When `/proc/self/net/dev` can't be read or does not list one of them.
+/// When `/proc/thread-self/net/dev` can't be read or does not list one of them.
 pub fn interface_counters(names: &[&str]) -> Result<Vec<InterfaceCounters>, CountersError> {
     let text = fs::read_to_string(PROC_NET_DEV)?;
     names
