@@ -4,6 +4,7 @@
 //! that still writes the half that was just read loses packets within seconds.
 
 #![expect(clippy::unwrap_used, reason = "a test panics, which keeps the backtrace")]
+#![expect(clippy::cast_possible_truncation, reason = "small constants in the types of C")]
 
 #[path = "../../sensor-common/tests/frames/mod.rs"]
 #[expect(dead_code, reason = "each test crate uses some of the builders")]
