@@ -177,7 +177,13 @@ fn event<C: EbpfContext>(ctx: &C, key: &FlowKey, totals: &mut Totals, outcome: O
 
 #[inline(never)]
 fn log<C: EbpfContext>(ctx: &C, key: &FlowKey, outcome: u32) {
-    warn!(ctx, "no full detail for {:mac}: outcome {}", key.mac(), outcome);
+    warn!(
+        ctx,
+        "device {:mac} is counted with less detail, reason {} (1 group of slots full, 2 quota of \
+         slots, 3 coarse level full, 4 device table full)",
+        key.mac(),
+        outcome
+    );
 }
 
 /// A device's entry in this half.

@@ -1,6 +1,11 @@
 //! `labgate run`: build everything, then spawn, then drain.
 
-use std::{path::Path, sync::Arc, sync::mpsc, thread};
+use std::{
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 use sensor_common::report::Interface;
@@ -15,7 +20,7 @@ use crate::{
     config::{self, Config},
     epoch::{Epochs, Witness},
     join::{Joiner, devices::Inventory, geo::GeoDb},
-    kernel::{Attached, GracePeriod, IngressMode, Sensor, Sizes, check_kernel, check_privileges},
+    kernel::{Attached, GracePeriod, Sensor, Sizes, check_kernel, check_privileges},
     model::Mac,
     sinks::{Sinks, http},
     state::{Setup, Shared, State},
@@ -36,7 +41,11 @@ pub fn run(path: &Path) -> Result<()> {
         .with_env_var(LOG_VARIABLE)
         .from_env()
         .with_context(|| format!("{LOG_VARIABLE} is no log filter"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -106,7 +115,7 @@ async fn serve(listener: std::net::TcpListener, app: http::App) -> Result<()> {
 
 /// Opens the databases that the configuration names.
 pub(super) fn open_geo(config: &Config) -> Result<GeoDb> {
-    let source = |path: &Option<std::path::PathBuf>| path.clone().into();
+    let source = |path: &Option<PathBuf>| path.clone().into();
     let (country, operators) =
         (source(&config.databases.country), source(&config.databases.operators));
     Ok(GeoDb::open(&country, &operators, &config.policy.watched_prefixes)?)
@@ -143,7 +152,6 @@ fn attach(sensor: &mut Sensor, config: &Config) -> Result<Vec<Attached>> {
                 "attached without native XDP: uploads are counted at TC ingress"
             );
         }
-        debug_assert!(attached.ingress == IngressMode::Tc || attached.fallback_reason.is_empty());
         all.push(attached);
     }
     Ok(all)
