@@ -396,39 +396,43 @@ pub struct Totals {
     pub outcomes: [u64; OUTCOMES],
 }
 
-/// The one-entry map by which the daemon steers the programs.
+/// The one-entry map by which the daemon steers the programs. All but the epoch is written once,
+/// before they are loaded. What every packet needs is in the first cache line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Control {
     /// Current epoch; its lowest bit is the half that is being written.
     pub epoch: u32,
-    /// [`LAYOUT_VERSION`] of the programs that wrote these maps.
-    pub layout_version: u32,
-    /// Random, made with the table, so that a new table never looks like an old one.
-    pub table_id: [u64; 2],
-}
-
-/// Limits and sizes, written into the programs when they are loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Params {
     /// CPUs that the table has stripes for.
     pub cpus: u32,
-    /// Slots of one CPU in one half, minus one; a power of two minus one.
-    pub slot_mask: u32,
-    /// Secret of the slot hash, so that nobody can aim packets at one group of slots.
-    pub seed: [u64; 2],
-    /// Slots that a configured device may hold, per CPU.
+    /// Slots of one CPU in one half, as a power of two: at least 10, at most 31.
+    pub slot_bits: u32,
+    /// [`LAYOUT_VERSION`] of the programs that wrote these maps.
+    pub layout_version: u32,
+    /// Secret multipliers of the slot hash, odd, one for each word of a key, so that nobody can aim
+    /// packets at one group of slots.
+    pub seed: [u64; 4],
+    /// Random, made with the table, so that a new table never looks like an old one.
+    pub table_id: [u64; 2],
+    /// Who may hold how much.
+    pub quotas: Quotas,
+}
+
+/// What devices may hold, per CPU and half.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Quotas {
+    /// Slots that a configured device may hold.
     pub device_slots: u32,
-    /// Slots that one unknown device may hold, per CPU.
+    /// Slots that one unknown device may hold.
     pub stranger_slots: u32,
-    /// Slots that all unknown devices together may hold, per CPU.
+    /// Slots that all unknown devices together may hold.
     pub pool_slots: u32,
-    /// Coarse entries that a configured device may add, per CPU.
+    /// Coarse entries that a configured device may add.
     pub device_coarse: u32,
-    /// Coarse entries that one unknown device may add, per CPU.
+    /// Coarse entries that one unknown device may add.
     pub stranger_coarse: u32,
-    /// Coarse entries that all unknown devices together may add, per CPU.
+    /// Coarse entries that all unknown devices together may add.
     pub pool_coarse: u32,
 }
 
@@ -441,8 +445,7 @@ const _: () = {
     assert!(size_of::<DeviceKey>() == 8);
     assert!(size_of::<DeviceState>() == 56);
     assert!(size_of::<Totals>() == 192 && offset_of!(Totals, outcomes) == 112);
-    assert!(size_of::<Control>() == 64);
-    assert!(size_of::<Params>() == 48);
+    assert!(size_of::<Control>() == 128 && offset_of!(Control, quotas) == 64);
 };
 
 #[cfg(test)]

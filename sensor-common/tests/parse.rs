@@ -7,7 +7,10 @@ mod frames;
 use frames::*;
 use sensor_common::{
     layout::{Class, Direction, NonIp, Reason},
-    parse::{Captured, Link, MAX_EXTENSION_HEADERS, MAX_VLAN_TAGS, Parsed, parse},
+    parse::{
+        Captured, Link, MAX_EXTENSION_HEADERS, MAX_VLAN_TAGS, Parsed, parse, parse_plain_ipv4,
+        parse_plain_ipv6,
+    },
 };
 
 fn upload(frame: &[u8]) -> Parsed {
@@ -16,7 +19,12 @@ fn upload(frame: &[u8]) -> Parsed {
 
 fn parse_as(frame: &[u8], direction: Direction) -> Parsed {
     let link = Link { ifindex: 7, vlan_tci: None };
-    parse(&Captured { octets: frame, wire_len: frame.len() }, direction, link)
+    let frame = Captured { octets: frame, wire_len: frame.len() };
+    let parsed = parse(&frame, direction, link);
+    for plain in [parse_plain_ipv4, parse_plain_ipv6].map(|plain| plain(&frame, direction, link)) {
+        assert!(plain.is_none_or(|plain| plain == parsed), "{plain:?} is not {parsed:?}");
+    }
+    parsed
 }
 
 /// Class, protocol, port, payload, VLAN of an upload whose device must be right.
@@ -290,6 +298,32 @@ fn a_snap_length_cuts_octets_but_not_the_count() {
     let captured = Captured { octets: &frame[..64], wire_len: frame.len() };
     let parsed = parse(&captured, Direction::Tx, Link::default());
     assert_eq!((parsed.key.port(), parsed.payload, parsed.cut), (443, 1000, false));
+}
+
+/// Most frames go the short way; what it leaves, the long way takes.
+#[test]
+fn plain_frames_are_those_without_anything_special() {
+    let plain = |frame: &[u8]| {
+        let frame = Captured { octets: frame, wire_len: frame.len() };
+        [parse_plain_ipv4, parse_plain_ipv6]
+            .map(|plain| plain(&frame, Direction::Rx, Link::default()).is_some())
+    };
+    let v4 = ipv4(17, &udp(b"hello"));
+    let v6 = ipv6(6, &tcp(5, b"hello"));
+    assert_eq!(plain(&ethernet(ETH_IPV4, &v4)), [true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV6, &v6)), [false, true]);
+    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(1, &[0; 64]))), [true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(5, &[0; 1400])))), [true, false]);
+    for other in [
+        ethernet(ETH_IPV4, &v4[..v4.len() - 1]),
+        ethernet(ETH_IPV6, &v6[..39]),
+        ethernet(ETH_IPV6, &ipv6(0, &extension(6, 1, &tcp(5, b"hello")))),
+        ethernet(0x8100, &vlan(5, ETH_IPV4, &v4)),
+        ethernet(0x0806, &[0; 46]),
+        ethernet(ETH_IPV4, &[])[..13].to_vec(),
+    ] {
+        assert_eq!(plain(&other), [false, false], "{other:02x?}");
+    }
 }
 
 /// Hostile octets: the parser is total, stays inside, and never makes more of a frame than it has.

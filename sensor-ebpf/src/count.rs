@@ -14,108 +14,116 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use sensor_common::layout::{
-    Counters, DeviceKey, DeviceState, Direction, FlowKey, MAC_MASK, Outcome, PROBES, Tally, Totals,
+    Control, Counters, DeviceKey, DeviceState, Direction, FlowKey, FlowSlot, MAC_MASK, Outcome,
+    PROBES, Quotas, Tally, Totals,
 };
 
-use crate::{
-    frame::forget,
-    maps::{COARSE, CONTROL, DEVICES, FLOWS, PARAMS, STRANGERS, TOTALS},
-};
+use crate::maps::{COARSE, CONTROL, DEVICES, FLOWS, STRANGERS, TOTALS};
 
 /// This CPU's part of the half that is being written.
 #[derive(Clone, Copy)]
-struct Stripe(u32);
+struct Stripe {
+    control: &'static Control,
+    index: u32,
+}
 
 impl Stripe {
     #[inline(always)]
-    fn current() -> Self {
-        let epoch = match CONTROL.get_ptr(0) {
-            // SAFETY: the daemon writes the epoch while programs run; it is one aligned word.
-            Some(control) => unsafe { (&raw const (*control).epoch).read_volatile() },
-            None => 0,
+    fn current() -> Option<Self> {
+        // SAFETY: the daemon changes nothing in it but the epoch, which is one aligned word.
+        let (control, epoch) = unsafe {
+            let control = CONTROL.get_ptr(0)?;
+            (&*control, (&raw const (*control).epoch).read_volatile())
         };
         // SAFETY: no argument, no precondition.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        Self((epoch & 1) * PARAMS.load().cpus + cpu)
+        Some(Self { control, index: (epoch & 1) * control.cpus + cpu })
     }
 
     #[inline(always)]
     fn half(self) -> u32 {
-        (self.0 >= PARAMS.load().cpus) as u32
+        (self.index >= self.control.cpus) as u32
     }
 
     #[inline(always)]
     fn totals(self) -> Option<&'static mut Totals> {
         // SAFETY: this CPU's own entry, and the reference does not outlive the program.
-        TOTALS.get_ptr_mut(self.0).map(|totals| unsafe { &mut *totals })
+        TOTALS.get_ptr_mut(self.index).map(|totals| unsafe { &mut *totals })
+    }
+
+    #[inline(always)]
+    fn slot(self, index: u32) -> Option<&'static mut FlowSlot> {
+        let slot = FLOWS.get_ptr_mut((self.index << self.control.slot_bits) + index);
+        // SAFETY: as in `totals`.
+        slot.map(|slot| unsafe { &mut *slot })
     }
 }
 
 /// Adds a packet (or a super-packet's segments) to its key.
 #[inline(always)]
-pub(crate) fn count<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, tally: &Tally) {
-    let stripe = Stripe::current();
+pub(crate) fn count<C: EbpfContext>(ctx: &C, key: FlowKey, direction: Direction, tally: &Tally) {
+    let Some(stripe) = Stripe::current() else { return };
     let Some(totals) = stripe.totals() else { return };
     let seen = &mut totals.seen[direction as usize];
     seen.packets += tally.packets;
     seen.bytes += tally.bytes;
 
-    let key = FlowKey { rest: forget(key.rest, seen.bytes), ..*key };
-    let params = PARAMS.load();
-    let first = hash(&key, params.seed) & params.slot_mask;
-    let Some(slot) = FLOWS.get_ptr_mut(stripe.0 * (params.slot_mask + 1) + first) else { return };
-    // SAFETY: a valid slot of this CPU's stripe.
-    let slot = unsafe { &mut *slot };
+    let first = hash(&key, stripe.control);
+    let Some(slot) = stripe.slot(first) else { return };
     if slot.key == key {
         slot.counters.tally.add(tally);
     } else {
-        settle(ctx, &key, tally, stripe, first);
+        settle(ctx, &key, tally, stripe.index, first);
     }
 }
 
 /// Notes that headers had to be copied out of a packet.
 #[inline(always)]
 pub(crate) fn slow_read() {
-    if let Some(totals) = Stripe::current().totals() {
+    if let Some(totals) = Stripe::current().and_then(Stripe::totals) {
         totals.outcomes[Outcome::SlowRead as usize] += 1;
     }
 }
 
-/// Multiply and fold: a few cycles, and without the seed nobody can choose keys that collide.
+/// Four multiplications that do not wait for each other, and one that mixes their sum: addresses of
+/// one network would else come to lie in few groups. Without the seed nobody can choose keys that
+/// collide.
 #[inline(always)]
-fn hash(key: &FlowKey, seed: [u64; 2]) -> u32 {
+fn hash(key: &FlowKey, control: &Control) -> u32 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let low = (key.mac_vlan ^ seed[0]).wrapping_mul(ODD) ^ key.addr[0];
-    let high = (key.rest ^ seed[1]).wrapping_mul(ODD) ^ key.addr[1];
-    let mixed = (low ^ (low >> 32)).wrapping_mul(ODD) ^ high;
-    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(ODD);
-    (mixed >> 32) as u32
+    let seed = &control.seed;
+    let sum = key
+        .mac_vlan
+        .wrapping_mul(seed[0])
+        .wrapping_add(key.addr[0].wrapping_mul(seed[1]))
+        .wrapping_add(key.addr[1].wrapping_mul(seed[2]))
+        .wrapping_add(key.rest.wrapping_mul(seed[3]));
+    let mixed = (sum ^ (sum >> 32)).wrapping_mul(ODD);
+    (mixed >> (64 - control.slot_bits)) as u32
 }
 
 /// Where a key goes whose first group is full: with three eighths of the table taken that is one
 /// key in a hundred, and both its groups are full for one in ten thousand.
 #[inline(always)]
-fn second_group(first: u32) -> u32 {
+fn second_group(first: u32, control: &Control) -> u32 {
     const ODD: u32 = 0x9e37_79b1;
-    first.wrapping_add(1).wrapping_mul(ODD) >> 8
+    first.wrapping_add(1).wrapping_mul(ODD) >> (32 - control.slot_bits)
 }
 
 /// The way off the main path: the key is not in its first slot. It may be in a neighbouring one or,
 /// where that group is full, in its second group; or it takes a slot that is free there, if its
 /// device's quota has room; else the coarser levels get it.
 #[inline(never)]
-fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, stripe: Stripe, first: u32) {
-    let base = stripe.0 * (PARAMS.load().slot_mask + 1);
+fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, index: u32, first: u32) {
+    // The stripe of the first look, even where the epoch has moved on since.
+    let Some(stripe) = Stripe::current().map(|now| Stripe { index, ..now }) else { return };
     let mut free = None;
-    let second = second_group(first) & PARAMS.load().slot_mask;
+    let second = second_group(first, stripe.control);
     let mut probe = 0;
     while probe < 2 * PROBES {
         // An aligned group of neighbours: XOR stays in it, whatever its first slot is.
         let group = if probe < PROBES { first } else { second };
-        let index = base + (group ^ (probe % PROBES));
-        let Some(slot) = FLOWS.get_ptr_mut(index) else { return };
-        // SAFETY: a valid slot of this CPU's stripe.
-        let slot = unsafe { &mut *slot };
+        let Some(slot) = stripe.slot(group ^ (probe % PROBES)) else { return };
         if slot.key == *key {
             return slot.counters.tally.add(tally);
         }
@@ -135,7 +143,7 @@ fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, stripe: Stripe,
     // SAFETY: no argument, no precondition.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match free {
-        Some(slot) if device.may_claim_slot(totals) => {
+        Some(slot) if device.may_claim_slot(&stripe.control.quotas, totals) => {
             totals.outcomes[Outcome::Claim as usize] += 1;
             slot.counters = Counters { tally: *tally, first_seen: now };
             slot.key = *key;
@@ -147,7 +155,7 @@ fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, stripe: Stripe,
 
     let coarse_key = key.coarse(stripe.half());
     let mut entry = COARSE.get_ptr_mut(coarse_key);
-    if entry.is_none() && device.may_add_coarse(totals) {
+    if entry.is_none() && device.may_add_coarse(&stripe.control.quotas, totals) {
         // Another CPU may enter it at the same moment; the look-up then finds that entry.
         let _full_or_there = COARSE.insert(coarse_key, Counters::default(), BPF_NOEXIST as u64);
         entry = COARSE.get_ptr_mut(coarse_key);
@@ -212,16 +220,15 @@ impl Device {
     }
 
     #[inline(always)]
-    fn may_claim_slot(&mut self, totals: &mut Totals) -> bool {
-        let params = PARAMS.load();
+    fn may_claim_slot(&mut self, quotas: &Quotas, totals: &mut Totals) -> bool {
         if self.stranger {
-            if self.state.slots >= params.stranger_slots
-                || totals.pool_slots >= params.pool_slots as u64
+            if self.state.slots >= quotas.stranger_slots
+                || totals.pool_slots >= quotas.pool_slots as u64
             {
                 return false;
             }
             totals.pool_slots += 1;
-        } else if self.state.slots >= params.device_slots {
+        } else if self.state.slots >= quotas.device_slots {
             return false;
         }
         self.state.slots += 1;
@@ -229,16 +236,15 @@ impl Device {
     }
 
     #[inline(always)]
-    fn may_add_coarse(&mut self, totals: &mut Totals) -> bool {
-        let params = PARAMS.load();
+    fn may_add_coarse(&mut self, quotas: &Quotas, totals: &mut Totals) -> bool {
         if self.stranger {
-            if self.state.coarse >= params.stranger_coarse
-                || totals.pool_coarse >= params.pool_coarse as u64
+            if self.state.coarse >= quotas.stranger_coarse
+                || totals.pool_coarse >= quotas.pool_coarse as u64
             {
                 return false;
             }
             totals.pool_coarse += 1;
-        } else if self.state.coarse >= params.device_coarse {
+        } else if self.state.coarse >= quotas.device_coarse {
             return false;
         }
         self.state.coarse += 1;

@@ -3,6 +3,8 @@
 //!
 //! A packet's way: entry point (here) -> [`frame`] reads it -> `sensor_common::parse` finds its key
 //! -> [`measure`] finds its packets and bytes -> [`count`] adds them to a slot of the flow table.
+//! Plain IPv4 and IPv6 frames take a short way, inline; all others the whole parser, in a function
+//! of its own: that keeps the common path's code short, which pays more than the call costs.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -30,52 +32,106 @@ use aya_ebpf::{
 };
 use sensor_common::{
     layout::Direction,
-    parse::{Frame as _, Link, parse},
+    parse::{Frame as _, Link, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6},
 };
 
-use crate::frame::{SkbCopy, SkbLinear, XdpCopy, XdpLinear};
+use crate::frame::{SkbCopy, SkbLinear, XdpCopy, XdpLinear, forget};
+
+/// TC_ACT_UNSPEC is also TCX_NEXT: programs behind this one, and the qdisc's own filters, still
+/// run. TCX_PASS would end the chain.
+const TC_NEXT: i32 = TC_ACT_UNSPEC;
 
 /// Uploads, in the driver.
 #[xdp(frags)]
 pub fn labgate_xdp(ctx: XdpContext) -> u32 {
-    let link = Link { ifindex: ctx.ingress_ifindex() as u32, vlan_tci: None };
-    let linear = XdpLinear::new(&ctx);
-    let mut parsed = parse(&linear, Direction::Tx, link);
-    if parsed.cut && linear.is_partial() {
-        parsed = parse(&XdpCopy::new(&ctx, linear.wire_len()), Direction::Tx, link);
+    let (frame, link) = (XdpLinear::new(&ctx), measure::xdp_link(&ctx));
+    if let Some(parsed) = parse_plain_ipv4(&frame, Direction::Tx, link) {
+        xdp_count(&ctx, &frame, &parsed);
+    } else if let Some(parsed) = parse_plain_ipv6(&frame, Direction::Tx, link) {
+        xdp_count(&ctx, &frame, &parsed);
+    } else {
+        xdp_any(&ctx);
+    }
+    XDP_PASS
+}
+
+/// All other frames.
+#[inline(never)]
+fn xdp_any(ctx: &XdpContext) {
+    let (frame, link) = (XdpLinear::new(ctx), measure::xdp_link(ctx));
+    let mut parsed = parse(&frame, Direction::Tx, link);
+    if parsed.cut && frame.is_partial() {
+        parsed = parse(&XdpCopy::new(ctx, frame.wire_len()), Direction::Tx, link);
         count::slow_read();
     }
-    let tally = measure::single(linear.wire_len(), parsed.payload);
-    count::count(&ctx, &parsed.key, Direction::Tx, &tally);
-    XDP_PASS
+    parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
+    xdp_count(ctx, &frame, &parsed);
+}
+
+#[inline(always)]
+fn xdp_count(ctx: &XdpContext, frame: &XdpLinear, parsed: &Parsed) {
+    let tally = measure::single(frame.wire_len(), parsed.payload);
+    count::count(ctx, parsed.key, Direction::Tx, &tally);
 }
 
 /// Uploads, where native XDP can't be had.
 #[classifier]
 pub fn labgate_ingress(ctx: TcContext) -> i32 {
-    observe(&ctx, Direction::Tx)
+    if !skb_plain(&ctx, Direction::Tx) {
+        ingress_any(&ctx);
+    }
+    TC_NEXT
 }
 
 /// Downloads.
 #[classifier]
 pub fn labgate_egress(ctx: TcContext) -> i32 {
-    observe(&ctx, Direction::Rx)
+    if !skb_plain(&ctx, Direction::Rx) {
+        egress_any(&ctx);
+    }
+    TC_NEXT
 }
 
-/// TC_ACT_UNSPEC is also TCX_NEXT: programs behind this one, and the qdisc's own filters, still
-/// run. TCX_PASS would end the chain.
+#[inline(never)]
+fn ingress_any(ctx: &TcContext) {
+    skb_any(ctx, Direction::Tx);
+}
+
+#[inline(never)]
+fn egress_any(ctx: &TcContext) {
+    skb_any(ctx, Direction::Rx);
+}
+
+/// Counts a plain packet; says whether it is one.
 #[inline(always)]
-fn observe(ctx: &TcContext, direction: Direction) -> i32 {
-    let link = measure::link(ctx);
-    let linear = SkbLinear::new(ctx);
-    let mut parsed = parse(&linear, direction, link);
-    if parsed.cut && linear.is_partial() {
+fn skb_plain(ctx: &TcContext, direction: Direction) -> bool {
+    let (frame, link) = (SkbLinear::new(ctx), measure::skb_link(ctx));
+    if let Some(parsed) = parse_plain_ipv4(&frame, direction, link) {
+        skb_count(ctx, direction, link, &parsed);
+    } else if let Some(parsed) = parse_plain_ipv6(&frame, direction, link) {
+        skb_count(ctx, direction, link, &parsed);
+    } else {
+        return false;
+    }
+    true
+}
+
+#[inline(always)]
+fn skb_any(ctx: &TcContext, direction: Direction) {
+    let (frame, link) = (SkbLinear::new(ctx), measure::skb_link(ctx));
+    let mut parsed = parse(&frame, direction, link);
+    if parsed.cut && frame.is_partial() {
         parsed = parse(&SkbCopy::new(ctx), direction, link);
         count::slow_read();
     }
-    let tally = measure::skb(ctx, direction, link, &parsed);
-    count::count(ctx, &parsed.key, direction, &tally);
-    TC_ACT_UNSPEC
+    parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
+    skb_count(ctx, direction, link, &parsed);
+}
+
+#[inline(always)]
+fn skb_count(ctx: &TcContext, direction: Direction, link: Link, parsed: &Parsed) {
+    let tally = measure::skb(ctx, direction, link, parsed);
+    count::count(ctx, parsed.key, direction, &tally);
 }
 
 /// Loops, so that the verifier refuses a program that could reach it.

@@ -1,14 +1,12 @@
 //! The maps. Sizes marked "set at load" come from the daemon's configuration.
 
 use aya_ebpf::{
-    Global,
     bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, PerCpuHashMap},
     macros::btf_map,
 };
 use sensor_common::layout::{
-    CoarseKey, Control, Counters, DeviceKey, DeviceState, FlowSlot, HALVES, MIN_SLOTS, Params,
-    Totals,
+    CoarseKey, Control, Counters, DeviceKey, DeviceState, FlowSlot, HALVES, MIN_SLOTS, Totals,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -23,7 +21,8 @@ pub(crate) static FLOWS: Array<FlowSlot, { HALVES_USIZE * MIN_SLOTS as usize }, 
 #[btf_map]
 pub(crate) static TOTALS: Array<Totals, HALVES_USIZE, MMAPABLE> = Array::new();
 
-/// Which epoch it is. An array of its own: `.bss` can be neither mapped nor pinned.
+/// Which epoch it is, and all that the daemon settles before it loads the programs. An array:
+/// `.bss` and `.rodata` can be neither mapped nor pinned.
 #[btf_map]
 pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 
@@ -41,17 +40,3 @@ pub(crate) static DEVICES: PerCpuHashMap<DeviceKey, DeviceState, 64> = PerCpuHas
 /// source addresses takes no configured device's place. The size is set at load.
 #[btf_map]
 pub(crate) static STRANGERS: PerCpuHashMap<DeviceKey, DeviceState, 64> = PerCpuHashMap::new();
-
-/// Sizes and limits, constant once loaded.
-#[unsafe(no_mangle)]
-pub(crate) static PARAMS: Global<Params> = Global::new(Params {
-    cpus: 1,
-    slot_mask: MIN_SLOTS - 1,
-    seed: [0; 2],
-    device_slots: 0,
-    stranger_slots: 0,
-    pool_slots: 0,
-    device_coarse: 0,
-    stranger_coarse: 0,
-    pool_coarse: 0,
-});

@@ -1,6 +1,6 @@
 //! How many packets and bytes one call of a program stands for.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use sensor_common::{
     layout::{Direction, Tally},
     parse::{Link, Parsed, VLAN_TAG},
@@ -12,9 +12,15 @@ pub(crate) fn single(wire_len: usize, payload: u32) -> Tally {
     Tally { packets: 1, bytes: wire_len as u64, payload: payload as u64 }
 }
 
+/// Interface of a frame in the driver; its tags are all in the frame.
+#[inline(always)]
+pub(crate) fn xdp_link(ctx: &XdpContext) -> Link {
+    Link { ifindex: ctx.ingress_ifindex() as u32, vlan_tci: None }
+}
+
 /// Interface and VLAN tag of an skb; the kernel keeps the outermost tag beside the data.
 #[inline(always)]
-pub(crate) fn link(ctx: &TcContext) -> Link {
+pub(crate) fn skb_link(ctx: &TcContext) -> Link {
     // SAFETY: the verifier rewrites reads of the context.
     let (ifindex, present, tci) = unsafe {
         let skb = ctx.skb.skb;

@@ -1,6 +1,6 @@
 //! Loading: programs into the kernel, maps at the size that the configuration asks for.
 
-use std::{io, mem::size_of, ptr, slice};
+use std::{io, mem::size_of, ptr};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -10,7 +10,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use sensor_common::layout::{
-    CoarseKey, Control, Counters, DeviceKey, DeviceState, FlowSlot, HALVES, LAYOUT_VERSION, Params,
+    CoarseKey, Control, Counters, DeviceKey, DeviceState, FlowSlot, HALVES, LAYOUT_VERSION, Quotas,
     Totals,
 };
 
@@ -66,7 +66,7 @@ impl Sizes {
 
     /// Who may hold how much. The quotas leave at least half of the table free, so that a key
     /// within its device's quota finds a slot near its hash while others flood theirs.
-    fn params(&self, cpus: u32, seed: [u64; 2]) -> Params {
+    fn quotas(&self, cpus: u32) -> Quotas {
         let share = |total: u32| {
             let devices = self.device_macs.max(1);
             let device = (total / 4).min(total / 8 * 3 / devices).max(16);
@@ -77,10 +77,7 @@ impl Sizes {
         // The coarse level is one map for all CPUs and both halves.
         let (device_coarse, stranger_coarse, pool_coarse) =
             share(self.coarse_entries / (cpus * HALVES));
-        Params {
-            cpus,
-            slot_mask: self.flow_slots_per_cpu - 1,
-            seed,
+        Quotas {
             device_slots,
             stranger_slots,
             pool_slots,
@@ -159,18 +156,16 @@ impl Sensor {
     /// When the kernel refuses maps or programs.
     pub fn load(sizes: &Sizes, devices: &[Mac]) -> Result<(Self, Table), LoadError> {
         let cpus = nr_cpus().map_err(|(what, error)| LoadError::System { what, error })?;
-        let stripes = HALVES * u32::try_from(cpus).unwrap_or(u32::MAX / HALVES);
-        let random = random()?;
-        let params = sizes.params(stripes / HALVES, [random[0], random[1]]);
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / HALVES);
+        let stripes = HALVES * cpus;
         let mut ebpf = EbpfLoader::new()
-            .override_global("PARAMS", params_octets(&params), true)
             .map_max_entries("FLOWS", stripes * sizes.flow_slots_per_cpu)
             .map_max_entries("TOTALS", stripes)
             .map_max_entries("COARSE", sizes.coarse_entries)
             .map_max_entries("DEVICES", (HALVES * sizes.device_macs).max(1))
             .map_max_entries("STRANGERS", (HALVES * sizes.unknown_devices).max(1))
             .load(PROGRAMS)?;
-        let table = table(&mut ebpf, stripes, sizes, devices, [random[2], random[3]])?;
+        let table = table(&mut ebpf, cpus, sizes, devices)?;
         let log = EbpfLogger::init(&mut ebpf).ok();
         let mut sensor = Self { ebpf, log };
         for name in [INGRESS_PROGRAM, EGRESS_PROGRAM] {
@@ -223,18 +218,23 @@ fn missing(program: &'static str) -> LoadError {
     LoadError::Program { program, error }
 }
 
-fn table(
-    ebpf: &mut Ebpf,
-    stripes: u32,
-    sizes: &Sizes,
-    devices: &[Mac],
-    table_id: [u64; 2],
-) -> Result<Table, LoadError> {
+fn table(ebpf: &mut Ebpf, cpus: u32, sizes: &Sizes, devices: &[Mac]) -> Result<Table, LoadError> {
     let control: MapMemory<Control> = memory(ebpf, "CONTROL", 1)?;
-    control.write(0, Control { epoch: 0, layout_version: LAYOUT_VERSION, table_id });
-    let totals: MapMemory<Totals> = memory(ebpf, "TOTALS", stripes as usize)?;
+    let [seed @ .., a, b] = random()?;
+    let settled = Control {
+        epoch: 0,
+        cpus,
+        slot_bits: sizes.flow_slots_per_cpu.ilog2(),
+        layout_version: LAYOUT_VERSION,
+        seed: seed.map(|word| word | 1),
+        table_id: [a, b],
+        quotas: sizes.quotas(cpus),
+    };
+    control.write(0, settled);
+    let stripes = (HALVES * cpus) as usize;
+    let totals: MapMemory<Totals> = memory(ebpf, "TOTALS", stripes)?;
     let flows: MapMemory<FlowSlot> =
-        memory(ebpf, "FLOWS", stripes as usize * sizes.flow_slots_per_cpu as usize)?;
+        memory(ebpf, "FLOWS", stripes * sizes.flow_slots_per_cpu as usize)?;
     let coarse =
         HalfHash::<PodCoarseKey, PodCounters>::new(hash(ebpf, "COARSE")?, |key| key.0.half());
     let half_of = |key: &PodDeviceKey| key.0.half();
@@ -274,14 +274,9 @@ fn no_map(map: &'static str) -> LoadError {
     LoadError::Map { map, error: MapError::InvalidName { name: map.to_owned() } }
 }
 
-fn params_octets(params: &Params) -> &[u8] {
-    // SAFETY: integers only, without padding (asserted in `sensor_common::layout`).
-    unsafe { slice::from_raw_parts(ptr::from_ref(params).cast(), size_of::<Params>()) }
-}
-
-/// Four random words: two for the slot hash, two for the table's identity.
-fn random() -> Result<[u64; 4], LoadError> {
-    let mut octets = [0_u8; 32];
+/// Random words: four for the slot hash, two for the table's identity.
+fn random() -> Result<[u64; 6], LoadError> {
+    let mut octets = [0_u8; 48];
     // SAFETY: writes at most the given length into our array.
     let got = unsafe { libc::getrandom(octets.as_mut_ptr().cast(), octets.len(), 0) };
     if usize::try_from(got) != Ok(octets.len()) {
@@ -291,5 +286,5 @@ fn random() -> Result<[u64; 4], LoadError> {
     let word = |index: usize| {
         octets[index * 8..][..8].iter().fold(0, |word, octet| word << 8 | u64::from(*octet))
     };
-    Ok([word(0), word(1), word(2), word(3)])
+    Ok([0, 1, 2, 3, 4, 5].map(word))
 }
