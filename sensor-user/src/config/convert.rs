@@ -50,14 +50,14 @@ pub(super) fn config(source: &Source<'_>, document: &Node) -> Result<Config, Vec
 
 /// Every part in turn; where a part has a fault, the fault is noted and the default stands in.
 fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Config {
-    let (policy, groups) = policy::policy(reader, root);
+    let (policy, mut groups) = policy::policy(reader, root);
     Config {
         interfaces: devices::interfaces(reader, root),
         tc_attach: root
             .get("tc_attach")
             .and_then(|field| reader.choice(field, &TC_ATTACH))
             .unwrap_or_default(),
-        devices: devices::devices(reader, root, &groups),
+        devices: devices::devices(reader, root, &mut groups),
         databases: databases(reader, root, file_name),
         policy,
         epoch: root

@@ -66,7 +66,7 @@ fn interface<'a>(reader: &mut Reader<'a>, item: &Field<'a>) -> Option<(Text<'a>,
 pub(super) fn devices<'a>(
     reader: &mut Reader<'a>,
     root: &Fields<'a>,
-    groups: &Groups<'_>,
+    groups: &mut Groups<'_>,
 ) -> Vec<DeviceConfig> {
     let Some(field) = root.get("devices") else { return Vec::new() };
     let (mut names, mut macs) = (HashMap::new(), HashMap::new());

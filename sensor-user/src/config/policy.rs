@@ -1,7 +1,7 @@
 //! What the bench allows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Range,
 };
 
@@ -14,17 +14,20 @@ use super::{
 
 /// The names of all groups under `policy`, those with faults included.
 #[derive(Debug, Default)]
-pub(super) struct Groups<'a>(HashMap<&'a str, Range<usize>>);
+pub(super) struct Groups<'a> {
+    known: HashMap<&'a str, Range<usize>>,
+    warned: HashSet<String>,
+}
 
 impl Groups<'_> {
-    /// A group without rules is legal, and often a typing error.
+    /// A group without rules is legal, and often a typing error. Warns once of each.
     pub(super) fn warn_unless_known(
-        &self,
+        &mut self,
         reader: &mut Reader<'_>,
         at: &Range<usize>,
         group: &str,
     ) {
-        if !self.0.contains_key(group) {
+        if !self.known.contains_key(group) && self.warned.insert(group.to_owned()) {
             let group = quote(group);
             reader.warn(at, &format!("group {group} has no rules under `policy.groups`"));
         }
@@ -69,7 +72,7 @@ fn groups<'a>(
     let mut groups = BTreeMap::new();
     for (key, value) in reader.named(field) {
         let what = format!("group {}", quote(key.text));
-        if !reader.unique(&mut known.0, key.text, &key.at, &what) {
+        if !reader.unique(&mut known.known, key.text, &key.at, &what) {
             continue;
         }
         let name = values::name(reader, &key);

@@ -162,6 +162,13 @@ impl Attached {
                 (IngressMode::Tc, IngressLink::Tc(link))
             }
         };
+        // Filters of a killed daemon that were not replaced, since this one attaches otherwise.
+        if !matches!((ingress, egress), (IngressMode::Tc, EgressMode::Clsact)) {
+            remove_leftover(&interface, TcAttachType::Ingress)?;
+        }
+        if egress != EgressMode::Clsact {
+            remove_leftover(&interface, TcAttachType::Egress)?;
+        }
         let links = (ingress_link, egress_link);
         Ok(Self { interface, ifindex, ingress, egress, fallback_reason, _links: links })
     }
@@ -209,10 +216,7 @@ fn attach_tc(
     hook: TcAttachType,
     tc: TcAttach,
 ) -> Result<(SchedClassifierLink, EgressMode), AttachError> {
-    let (name, word) = match hook {
-        TcAttachType::Ingress => (INGRESS_PROGRAM, "ingress"),
-        TcAttachType::Egress | TcAttachType::Custom(_) => (EGRESS_PROGRAM, "egress"),
-    };
+    let (name, word) = names(hook);
     let program = sensor.classifier(name)?;
     let refused = |error: ProgramError| AttachError::Tc {
         interface: interface.to_owned(),
@@ -233,6 +237,14 @@ fn attach_tc(
         }
     }
     attach_clsact(program, interface, hook).map(|link| (link, EgressMode::Clsact)).map_err(refused)
+}
+
+/// Our program at a hook, and the hook's name.
+const fn names(hook: TcAttachType) -> (&'static str, &'static str) {
+    match hook {
+        TcAttachType::Ingress => (INGRESS_PROGRAM, "ingress"),
+        TcAttachType::Egress | TcAttachType::Custom(_) => (EGRESS_PROGRAM, "egress"),
+    }
 }
 
 fn attach_clsact(
@@ -270,26 +282,26 @@ fn attach_clsact(
 ///
 /// When the kernel refuses to list or remove a filter.
 pub fn remove_leftovers(interface: &str) -> Result<usize, AttachError> {
-    let mut removed = 0;
-    for (hook, program, word) in [
-        (TcAttachType::Ingress, INGRESS_PROGRAM, "ingress"),
-        (TcAttachType::Egress, EGRESS_PROGRAM, "egress"),
-    ] {
-        match aya::programs::tc::qdisc_detach_program(interface, hook, program) {
-            Ok(()) => removed += 1,
-            Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
-            // No clsact qdisc, so no filter.
-            Err(error) if matches!(errno(&error), Some(libc::EINVAL | libc::ENOENT)) => {}
-            Err(error) => {
-                return Err(AttachError::Tc {
-                    interface: interface.to_owned(),
-                    hook: word,
-                    reason: error.to_string(),
-                });
-            }
-        }
+    let hooks = [TcAttachType::Ingress, TcAttachType::Egress];
+    hooks
+        .into_iter()
+        .try_fold(0, |removed, hook| Ok(removed + usize::from(remove_leftover(interface, hook)?)))
+}
+
+/// Says whether there was one.
+fn remove_leftover(interface: &str, hook: TcAttachType) -> Result<bool, AttachError> {
+    let (program, word) = names(hook);
+    match aya::programs::tc::qdisc_detach_program(interface, hook, program) {
+        Ok(()) => Ok(true),
+        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        // No clsact qdisc, so no filter.
+        Err(error) if matches!(errno(&error), Some(libc::EINVAL | libc::ENOENT)) => Ok(false),
+        Err(error) => Err(AttachError::Tc {
+            interface: interface.to_owned(),
+            hook: word,
+            reason: error.to_string(),
+        }),
     }
-    Ok(removed)
 }
 
 /// The system's error number, wherever it is in the chain.

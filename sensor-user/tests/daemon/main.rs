@@ -1,0 +1,21 @@
+//! The daemon on the test bench: real links, real traffic, the real binary.
+//!
+//! Every test owns its bench. What the sensor says is compared with what it did not count itself:
+//! the interfaces' counters, a device's own end of the link, TCP's segment counters, iperf3.
+
+#![expect(clippy::unwrap_used, reason = "a test panics, which keeps the backtrace")]
+
+#[path = "../../../sensor-common/tests/frames/mod.rs"]
+#[expect(dead_code, reason = "each test crate uses some of the builders")]
+mod frames;
+
+mod alerts;
+mod command_line;
+mod encapsulations;
+mod fallbacks;
+mod hooks;
+mod lifecycle;
+mod sensor;
+mod start_errors;
+mod tcp;
+mod verdicts;
