@@ -10,7 +10,10 @@ use xtask::bench::{
     plan::{ACCOUNT, GERMANY, INDIA, LAN0},
 };
 
-use crate::sensor::{Config, Sensor, send_udp};
+use crate::{
+    SERIALLY,
+    sensor::{Config, Sensor, send_udp},
+};
 
 const EPOCH: Duration = Duration::from_secs(1);
 
@@ -19,6 +22,7 @@ fn the_first_packet_raises_one_alert_within_an_epoch_and_a_second() {
     if !xtask::require_root("the_first_packet_raises_one_alert_within_an_epoch_and_a_second") {
         return;
     }
+    let _serially = SERIALLY.lock();
     let bench = Bench::new(&Options::default()).unwrap();
     let config = Config { epoch: "1s", allowed_countries: "[IN]", ..Config::default() };
     let sensor = Sensor::start(&bench, &config);

@@ -9,6 +9,8 @@
 #[expect(dead_code, reason = "each test crate uses some of the builders")]
 mod frames;
 
+use std::sync::Mutex;
+
 mod alerts;
 mod command_line;
 mod encapsulations;
@@ -19,3 +21,6 @@ mod sensor;
 mod start_errors;
 mod tcp;
 mod verdicts;
+
+/// Runs at full speed, and one with a deadline, don't share the machine.
+static SERIALLY: Mutex<()> = Mutex::new(());

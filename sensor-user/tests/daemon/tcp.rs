@@ -1,6 +1,6 @@
 //! TCP at full speed through the gateway, and who else counted it.
 
-use std::{env, sync::Mutex};
+use std::env;
 
 use sensor_common::report::{Destination, Report};
 use xtask::bench::{
@@ -8,16 +8,16 @@ use xtask::bench::{
     plan::{DEVICES, GERMANY, HOSTS},
 };
 
-use crate::sensor::{Config, LinkCounters, PATIENCE, Sensor, device, rows, sum};
+use crate::{
+    SERIALLY,
+    sensor::{Config, LinkCounters, PATIENCE, Sensor, device, rows, sum},
+};
 
 /// Seconds that each run lasts.
 const SECONDS: &str = "LABGATE_TCP_SECONDS";
 const IPERF_PORT: u16 = 5201;
 /// Octets of an Ethernet header.
 const ETHERNET: u64 = 14;
-
-/// Runs at full speed don't share the machine.
-static SERIALLY: Mutex<()> = Mutex::new(());
 
 /// An iperf3 server on every host of the internet.
 fn serve(bench: &Bench) -> Process {
@@ -207,7 +207,7 @@ fn segments_sent(namespace: &Namespace) -> u64 {
         let mut columns = names.split_whitespace().zip(values.split_whitespace());
         columns.find(|(name, _)| *name == wanted).unwrap().1.parse::<u64>().unwrap()
     };
-    value("OutSegs") + value("RetransSegs") + value("OutRsts")
+    value("OutSegs") + value("RetransSegs")
 }
 
 #[test]
