@@ -63,10 +63,10 @@ pub struct Destination {
     pub protocol: String,
     /// Port of the far end in host order, 0 for none.
     pub port: u16,
-    /// The far address in full; only with address detail.
+    /// The far address in full; only with address detail, and not on rows that fold several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Outermost VLAN ID, 0 for untagged; only with address detail.
+    /// Outermost VLAN ID, 0 for untagged; only with address detail, as the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
     /// Packets the device sent.

@@ -58,7 +58,7 @@ pub struct Attribution {
     pub operator: Arc<str>,
     /// The most specific of the watched, country and operator networks; `None` without an address.
     pub prefix: Option<IpNet>,
-    /// True where the prefix is one that the policy watches.
+    /// True where the address lies in a network that the policy watches.
     pub watched: bool,
 }
 

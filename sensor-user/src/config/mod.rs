@@ -155,7 +155,7 @@ pub struct Limits {
     pub coarse_entries: u32,
     /// MAC addresses outside the list of devices that are told apart.
     pub unknown_devices: u32,
-    /// Slots of the flow table that one device may claim.
+    /// Destinations of one device that the daemon tells apart; further ones are folded.
     pub destinations_per_device: u32,
     /// Destination prefixes of one device in the metrics; the others are summed up.
     pub prefixes_per_device: u32,

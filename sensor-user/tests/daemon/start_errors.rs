@@ -117,6 +117,21 @@ fn no_privileges() {
 }
 
 #[test]
+fn a_kernel_that_is_too_old() {
+    if !xtask::require_root("a_kernel_that_is_too_old") {
+        return;
+    }
+    let bench = bench();
+    // This kernel, under the name of one of the 2.6 series.
+    let mut command = bench.gateway().command("setarch");
+    command.args(["--uname-2.6", LABGATE, "run", "--config"]);
+    command.arg(Config::default().write(bench.dir()));
+    let said = one_sentence(bench.gateway().start(command).unwrap());
+    assert!(said.contains("kernel 2.6") && said.contains("5.18"), "{said}");
+    assert_nothing_attached(bench.gateway(), &["lan0", "lan1"]);
+}
+
+#[test]
 fn a_second_daemon() {
     if !xtask::require_root("a_second_daemon") {
         return;
