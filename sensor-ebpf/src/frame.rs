@@ -76,57 +76,23 @@ pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
     value
 }
 
-/// The linear part of an XDP frame.
-pub(crate) struct XdpLinear {
+/// The linear part of a packet: all of it, or what comes before its fragments.
+pub(crate) struct Linear {
     data: usize,
     end: usize,
     wire_len: usize,
 }
 
-impl XdpLinear {
+impl Linear {
     #[inline(always)]
-    pub(crate) fn new(ctx: &XdpContext) -> Self {
+    pub(crate) fn xdp(ctx: &XdpContext) -> Self {
         // SAFETY: the helper reads the context that the kernel handed in.
         let wire_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
         Self { data: ctx.data(), end: ctx.data_end(), wire_len }
     }
 
-    /// True where the frame goes on in fragments.
     #[inline(always)]
-    pub(crate) fn is_partial(&self) -> bool {
-        self.end - self.data < self.wire_len
-    }
-}
-
-impl Frame for XdpLinear {
-    type Octets = Direct;
-
-    #[inline(always)]
-    fn opaque(&self, value: usize) -> usize {
-        forget(value as u64, self.wire_len as u64) as usize
-    }
-
-    #[inline(always)]
-    fn wire_len(&self) -> usize {
-        self.wire_len
-    }
-
-    #[inline(always)]
-    fn octets<const LEN: usize>(&self, offset: usize) -> Option<Direct> {
-        direct(self.data, self.end, offset, LEN)
-    }
-}
-
-/// The linear part of an skb.
-pub(crate) struct SkbLinear {
-    data: usize,
-    end: usize,
-    wire_len: usize,
-}
-
-impl SkbLinear {
-    #[inline(always)]
-    pub(crate) fn new(ctx: &TcContext) -> Self {
+    pub(crate) fn skb(ctx: &TcContext) -> Self {
         Self { data: ctx.data(), end: ctx.data_end(), wire_len: ctx.len() as usize }
     }
 
@@ -137,7 +103,7 @@ impl SkbLinear {
     }
 }
 
-impl Frame for SkbLinear {
+impl Frame for Linear {
     type Octets = Direct;
 
     #[inline(always)]

@@ -35,7 +35,7 @@ use sensor_common::{
     parse::{Frame as _, Link, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6},
 };
 
-use crate::frame::{SkbCopy, SkbLinear, XdpCopy, XdpLinear, forget};
+use crate::frame::{Linear, SkbCopy, XdpCopy, forget};
 
 /// TC_ACT_UNSPEC is also TCX_NEXT: programs behind this one, and the qdisc's own filters, still
 /// run. TCX_PASS would end the chain.
@@ -44,7 +44,7 @@ const TC_NEXT: i32 = TC_ACT_UNSPEC;
 /// Uploads, in the driver.
 #[xdp(frags)]
 pub fn labgate_xdp(ctx: XdpContext) -> u32 {
-    let (frame, link) = (XdpLinear::new(&ctx), measure::xdp_link(&ctx));
+    let (frame, link) = (Linear::xdp(&ctx), measure::xdp_link(&ctx));
     if let Some(parsed) = parse_plain_ipv4(&frame, Direction::Tx, link) {
         xdp_count(&ctx, &frame, &parsed);
     } else if let Some(parsed) = parse_plain_ipv6(&frame, Direction::Tx, link) {
@@ -58,7 +58,7 @@ pub fn labgate_xdp(ctx: XdpContext) -> u32 {
 /// All other frames.
 #[inline(never)]
 fn xdp_any(ctx: &XdpContext) {
-    let (frame, link) = (XdpLinear::new(ctx), measure::xdp_link(ctx));
+    let (frame, link) = (Linear::xdp(ctx), measure::xdp_link(ctx));
     let mut parsed = parse(&frame, Direction::Tx, link);
     if parsed.cut && frame.is_partial() {
         parsed = parse(&XdpCopy::new(ctx, frame.wire_len()), Direction::Tx, link);
@@ -69,7 +69,7 @@ fn xdp_any(ctx: &XdpContext) {
 }
 
 #[inline(always)]
-fn xdp_count(ctx: &XdpContext, frame: &XdpLinear, parsed: &Parsed) {
+fn xdp_count(ctx: &XdpContext, frame: &Linear, parsed: &Parsed) {
     let tally = measure::single(frame.wire_len(), parsed.payload);
     count::count(ctx, parsed.key, Direction::Tx, &tally);
 }
@@ -105,7 +105,7 @@ fn egress_any(ctx: &TcContext) {
 /// Counts a plain packet; says whether it is one.
 #[inline(always)]
 fn skb_plain(ctx: &TcContext, direction: Direction) -> bool {
-    let (frame, link) = (SkbLinear::new(ctx), measure::skb_link(ctx));
+    let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
     if let Some(parsed) = parse_plain_ipv4(&frame, direction, link) {
         skb_count(ctx, direction, link, &parsed);
     } else if let Some(parsed) = parse_plain_ipv6(&frame, direction, link) {
@@ -118,7 +118,7 @@ fn skb_plain(ctx: &TcContext, direction: Direction) -> bool {
 
 #[inline(always)]
 fn skb_any(ctx: &TcContext, direction: Direction) {
-    let (frame, link) = (SkbLinear::new(ctx), measure::skb_link(ctx));
+    let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
     let mut parsed = parse(&frame, direction, link);
     if parsed.cut && frame.is_partial() {
         parsed = parse(&SkbCopy::new(ctx), direction, link);
