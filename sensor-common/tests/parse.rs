@@ -8,8 +8,8 @@ use frames::*;
 use sensor_common::{
     layout::{Class, Direction, NonIp, Reason},
     parse::{
-        Captured, Link, MAX_EXTENSION_HEADERS, MAX_VLAN_TAGS, Parsed, parse, parse_plain_ipv4,
-        parse_plain_ipv6,
+        Captured, Link, MAX_EXTENSION_HEADERS, MAX_MPLS_LABELS, MAX_VLAN_TAGS, Parsed, parse,
+        parse_plain_ipv4, parse_plain_ipv6,
     },
 };
 
@@ -166,6 +166,45 @@ fn pppoe_sessions() {
 }
 
 #[test]
+fn a_ppp_protocol_number_may_be_one_octet() {
+    for (number, inner, expected) in [
+        (0x21, ipv4(6, &tcp(5, b"x")), (Class::Ipv4, 6, 443, 1, None)),
+        (0x57, ipv6(17, &udp(b"xy")), (Class::Ipv6, 17, 53, 2, None)),
+    ] {
+        let mut session = pppoe(number, &inner);
+        assert_eq!(session.remove(6), 0);
+        session[5] -= 1;
+        assert_eq!(summary(&ethernet(0x8864, &session)), expected);
+    }
+}
+
+#[test]
+fn mpls_labels_to_the_named_depth() {
+    let (v4, v6) = (ipv4(6, &tcp(5, b"x")), ipv6(17, &udp(b"xy")));
+    for labels in 1..=MAX_MPLS_LABELS {
+        let expected = (Class::Ipv4, 6, 443, 1, None);
+        assert_eq!(summary(&ethernet(0x8847, &mpls(labels, &v4))), expected, "{labels} labels");
+        let expected = (Class::Ipv6, 17, 53, 2, None);
+        assert_eq!(summary(&ethernet(0x8848, &mpls(labels, &v6))), expected, "{labels} labels");
+    }
+    let in_vlan = ethernet(0x8100, &vlan(30, 0x8847, &mpls(2, &v6)));
+    assert_eq!(summary(&in_vlan), (Class::Ipv6, 17, 53, 2, Some(30)));
+    let in_pppoe = ethernet(0x8864, &pppoe(0x0281, &mpls(1, &v4)));
+    assert_eq!(summary(&in_pppoe), (Class::Ipv4, 6, 443, 1, None));
+
+    let other = (Class::NonIp, NonIp::Other as u8, 0, 0, None);
+    assert_eq!(summary(&ethernet(0x8847, &mpls(MAX_MPLS_LABELS + 1, &v4))), other);
+    let pseudowire = [&[0; 4], &ethernet(ETH_IPV4, &v4)[..]].concat();
+    assert_eq!(summary(&ethernet(0x8847, &mpls(1, &pseudowire))), other);
+    // A stack that is cut off; a second look may find more.
+    for len in 0..=8 {
+        let frame = ethernet(0x8847, &mpls(2, &v4)[..len]);
+        assert_eq!((summary(&frame), upload(&frame).cut), (other, true), "{len} octets");
+    }
+    assert_eq!(unparsed(&ethernet(0x8847, &mpls(2, &v4)[..8 + 19])), Reason::Ipv4Truncated);
+}
+
+#[test]
 fn snap_and_other_llc() {
     let inner = snap(ETH_IPV4, &ipv4(17, &udp(b"q")));
     let frame = ethernet(u16::try_from(inner.len()).unwrap(), &inner);
@@ -175,8 +214,44 @@ fn snap_and_other_llc() {
     assert_eq!(summary(&frame), (Class::NonIp, NonIp::Arp as u8, 0, 0, Some(3)));
     let spanning_tree = ethernet(38, &[0x42, 0x42, 3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(summary(&spanning_tree).1, NonIp::Other as u8);
+    // The OUI of bridge tunnels (IEEE 802.1H).
+    let mut inner = snap(ETH_IPV6, &ipv6(17, &udp(b"q")));
+    inner[5] = 0xf8;
+    let frame = ethernet(u16::try_from(inner.len()).unwrap(), &inner);
+    assert_eq!(summary(&frame), (Class::Ipv6, 17, 53, 1, None));
     let foreign_oui = ethernet(38, &[0xaa, 0xaa, 3, 0, 0, 0x0c, 0x08, 0x00, 0x45, 0]);
     assert_eq!(summary(&foreign_oui).0, Class::NonIp);
+}
+
+#[test]
+fn what_lies_behind_an_outer_length_is_padding() {
+    let v4 = ipv4_with(6, 0, &[], &tcp(5, &[7; 10]));
+    let v6 = ipv6(6, &tcp(5, &[7; 10]));
+    // 802.3 says how much follows its length, PPPoE how much follows its header.
+    let in_snap = |ethertype, inner: &[u8], len: usize| {
+        ethernet(u16::try_from(8 + len).unwrap(), &snap(ethertype, inner))
+    };
+    let in_pppoe = |ppp, inner: &[u8], len: usize| {
+        let mut session = pppoe(ppp, inner);
+        session[4..6].copy_from_slice(&u16::try_from(2 + len).unwrap().to_be_bytes());
+        ethernet(0x8864, &session)
+    };
+    for (frame, payload) in [
+        (in_snap(ETH_IPV4, &v4, v4.len()), 10),
+        (in_snap(ETH_IPV4, &v4, v4.len() - 3), 7),
+        (in_pppoe(0x21, &v4, v4.len() - 3), 7),
+        (in_pppoe(0x21, &v4, v4.len() + 3), 10),
+        (in_pppoe(0x21, &v4, 20 + 20), 0),
+    ] {
+        assert_eq!(summary(&frame), (Class::Ipv4, 6, 443, payload, None), "{frame:02x?}");
+    }
+    assert_eq!(summary(&in_pppoe(0x57, &v6, 40)), (Class::Ipv6, 6, 0, 0, None));
+    assert_eq!(unparsed(&in_snap(ETH_IPV4, &v4, 19)), Reason::Ipv4Truncated);
+    assert_eq!(unparsed(&in_snap(ETH_IPV6, &v6, 39)), Reason::Ipv6Truncated);
+    assert_eq!(unparsed(&in_pppoe(0x21, &v4, 19)), Reason::Ipv4Truncated);
+    assert_eq!(unparsed(&in_pppoe(0x57, &v6, 39)), Reason::Ipv6Truncated);
+    let labelled = in_pppoe(0x281, &mpls(1, &v4), 4 + 19);
+    assert_eq!(unparsed(&labelled), Reason::Ipv4Truncated);
 }
 
 #[test]
@@ -341,6 +416,7 @@ fn any_octets_give_a_key() {
         ethernet(ETH_IPV6, &ipv6(0, &extension(44, 1, &fragment(6, 0, true, &tcp(5, &[0; 32]))))),
         ethernet(0x88a8, &vlan(1, 0x8864, &pppoe(0x21, &ipv4(17, &udp(&[0; 16]))))),
         ethernet(60, &snap(ETH_IPV6, &ipv6(51, &extension(17, 2, &udp(&[0; 8]))))),
+        ethernet(0x8100, &vlan(1, 0x8847, &mpls(3, &ipv4(17, &udp(&[0; 16]))))),
     ];
     for round in 0..200_000_usize {
         let mut frame = seeds[round % seeds.len()].clone();

@@ -39,6 +39,16 @@ pub(crate) fn pppoe(ppp: u16, payload: &[u8]) -> Vec<u8> {
     [&[0x11, 0, 0, 7][..], &len.to_be_bytes(), &ppp.to_be_bytes(), payload].concat()
 }
 
+/// A stack of MPLS labels, from 16 on.
+pub(crate) fn mpls(labels: usize, payload: &[u8]) -> Vec<u8> {
+    let entry = |index| {
+        let label = u32::try_from(16 + index).unwrap() << 12;
+        let bottom = u32::from(index + 1 == labels) << 8;
+        (label | bottom | 64).to_be_bytes()
+    };
+    [(0..labels).flat_map(entry).collect(), payload.to_vec()].concat()
+}
+
 /// LLC and SNAP with Ethernet's OUI; the caller's EtherType field is the length.
 pub(crate) fn snap(ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&[0xaa, 0xaa, 3, 0, 0, 0][..], &ethertype.to_be_bytes(), payload].concat()
