@@ -363,6 +363,8 @@ pub enum Outcome {
     PoolFull = 4,
     /// Headers lay outside the linear part and were read by copy.
     SlowRead = 5,
+    /// An entry was added to the coarse level.
+    CoarseClaim = 6,
 }
 
 /// Number of [`Outcome`]s, with room to grow within the layout.
@@ -370,13 +372,14 @@ pub const OUTCOMES: usize = 8;
 
 impl Outcome {
     /// Outcomes with the label that metrics and log lines use.
-    pub const ALL: [(Self, &str); 6] = [
+    pub const ALL: [(Self, &str); 7] = [
         (Self::Claim, "claim"),
         (Self::TableFull, "table_full"),
         (Self::SlotQuota, "slot_quota"),
         (Self::CoarseFull, "coarse_full"),
         (Self::PoolFull, "pool_full"),
         (Self::SlowRead, "slow_read"),
+        (Self::CoarseClaim, "coarse_claim"),
     ];
 }
 
@@ -418,16 +421,20 @@ pub struct Control {
     pub quotas: Quotas,
 }
 
-/// What devices may hold, per CPU and half.
+/// What devices may hold, per CPU and half. While less than the `free` part is taken nobody asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Quotas {
+    /// Slots that go to whoever comes first.
+    pub free_slots: u32,
     /// Slots that a configured device may hold.
     pub device_slots: u32,
     /// Slots that one unknown device may hold.
     pub stranger_slots: u32,
     /// Slots that all unknown devices together may hold.
     pub pool_slots: u32,
+    /// Coarse entries that go to whoever comes first.
+    pub free_coarse: u32,
     /// Coarse entries that a configured device may add.
     pub device_coarse: u32,
     /// Coarse entries that one unknown device may add.

@@ -48,7 +48,7 @@ pub struct Device {
 /// One far end of a device's traffic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
-    /// ISO 3166 alpha-2; `ZZ` without an entry; lower-case class for a special-purpose range;
+    /// ISO 3166 alpha-2; `ZZ` without an entry, and where the address could not be kept; lower-case class for a special-purpose range;
     /// empty for frames without an IP address.
     pub country: String,
     /// Autonomous system number, 0 for none.

@@ -143,8 +143,7 @@ fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, index: u32, fir
     // SAFETY: no argument, no precondition.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match free {
-        Some(slot) if device.may_claim_slot(&stripe.control.quotas, totals) => {
-            totals.outcomes[Outcome::Claim as usize] += 1;
+        Some(slot) if device.claims_slot(&stripe.control.quotas, totals) => {
             slot.counters = Counters { tally: *tally, first_seen: now };
             slot.key = *key;
             return;
@@ -155,7 +154,7 @@ fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, index: u32, fir
 
     let coarse_key = key.coarse(stripe.half());
     let mut entry = COARSE.get_ptr_mut(coarse_key);
-    if entry.is_none() && device.may_add_coarse(&stripe.control.quotas, totals) {
+    if entry.is_none() && device.claims_coarse(&stripe.control.quotas, totals) {
         // Another CPU may enter it at the same moment; the look-up then finds that entry.
         let _full_or_there = COARSE.insert(coarse_key, Counters::default(), BPF_NOEXIST as u64);
         entry = COARSE.get_ptr_mut(coarse_key);
@@ -219,35 +218,38 @@ impl Device {
         Some(Self { state: unsafe { &mut *state }, stranger })
     }
 
+    /// Whether it may have one slot more; if so, that is noted.
     #[inline(always)]
-    fn may_claim_slot(&mut self, quotas: &Quotas, totals: &mut Totals) -> bool {
-        if self.stranger {
-            if self.state.slots >= quotas.stranger_slots
-                || totals.pool_slots >= quotas.pool_slots as u64
-            {
-                return false;
-            }
-            totals.pool_slots += 1;
-        } else if self.state.slots >= quotas.device_slots {
+    fn claims_slot(&mut self, quotas: &Quotas, totals: &mut Totals) -> bool {
+        let within = if self.stranger {
+            self.state.slots < quotas.stranger_slots && totals.pool_slots < quotas.pool_slots as u64
+        } else {
+            self.state.slots < quotas.device_slots
+        };
+        if !within && totals.outcomes[Outcome::Claim as usize] >= quotas.free_slots as u64 {
             return false;
         }
+        totals.pool_slots += self.stranger as u64;
         self.state.slots += 1;
+        totals.outcomes[Outcome::Claim as usize] += 1;
         true
     }
 
+    /// The same for an entry of the coarse level.
     #[inline(always)]
-    fn may_add_coarse(&mut self, quotas: &Quotas, totals: &mut Totals) -> bool {
-        if self.stranger {
-            if self.state.coarse >= quotas.stranger_coarse
-                || totals.pool_coarse >= quotas.pool_coarse as u64
-            {
-                return false;
-            }
-            totals.pool_coarse += 1;
-        } else if self.state.coarse >= quotas.device_coarse {
+    fn claims_coarse(&mut self, quotas: &Quotas, totals: &mut Totals) -> bool {
+        let within = if self.stranger {
+            self.state.coarse < quotas.stranger_coarse
+                && totals.pool_coarse < quotas.pool_coarse as u64
+        } else {
+            self.state.coarse < quotas.device_coarse
+        };
+        if !within && totals.outcomes[Outcome::CoarseClaim as usize] >= quotas.free_coarse as u64 {
             return false;
         }
+        totals.pool_coarse += self.stranger as u64;
         self.state.coarse += 1;
+        totals.outcomes[Outcome::CoarseClaim as usize] += 1;
         true
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::run::{open_geo, sizes};
 use crate::{
     config,
-    kernel::{GracePeriod, check_kernel, check_privileges, interface_counters, possible_cpus},
+    kernel::{GracePeriod, check_kernel, check_privileges, ethernet_index, possible_cpus},
 };
 
 /// Checks configuration, databases, interfaces and this machine, and prints what it found.
@@ -27,7 +27,7 @@ pub fn check(path: &Path) -> Result<()> {
     };
 
     for interface in &config.interfaces {
-        if let Err(error) = interface_counters(&[&interface.name]) {
+        if let Err(error) = ethernet_index(&interface.name) {
             problem(&error);
         }
     }

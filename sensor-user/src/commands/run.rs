@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use sensor_common::report::Interface;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -20,7 +20,9 @@ use crate::{
     config::{self, Config},
     epoch::{Epochs, Witness},
     join::{Joiner, devices::Inventory, geo::GeoDb},
-    kernel::{Attached, GracePeriod, Sensor, Sizes, check_kernel, check_privileges},
+    kernel::{
+        Attached, GracePeriod, Sensor, Sizes, check_kernel, check_privileges, ethernet_index,
+    },
     model::Mac,
     sinks::{Sinks, http},
     state::{Setup, Shared, State},
@@ -52,6 +54,9 @@ pub fn run(path: &Path) -> Result<()> {
 
     check_privileges()?;
     check_kernel()?;
+    for interface in &config.interfaces {
+        ethernet_index(&interface.name)?;
+    }
     let _instance = Instance::lock()?;
     let grace = GracePeriod::new()?;
     let listener = http::bind(config.listen)?;
@@ -85,12 +90,16 @@ pub fn run(path: &Path) -> Result<()> {
     };
 
     let (stop_epochs, stopped) = mpsc::channel();
+    let (alive, ended) = oneshot::channel::<()>();
     let epoch_thread = thread::Builder::new()
         .name("epoch".to_owned())
-        .spawn(move || epochs.run(config.epoch, &stopped, attached))
+        .spawn(move || {
+            let _alive = alive;
+            epochs.run(config.epoch, &stopped, attached);
+        })
         .context("can't start the epoch thread")?;
     tracing::info!(listen = %config.listen, "counting; metrics are at http://{}/metrics", config.listen);
-    let served = runtime.block_on(serve(listener, app));
+    let served = runtime.block_on(serve(listener, app, ended));
     tracing::info!("stopping: detaching, then reading what is left");
     drop(stop_epochs);
     if epoch_thread.join().is_err() {
@@ -99,8 +108,12 @@ pub fn run(path: &Path) -> Result<()> {
     served
 }
 
-/// Serves until a signal says stop.
-async fn serve(listener: std::net::TcpListener, app: http::App) -> Result<()> {
+/// Serves until a signal says stop, or the epoch thread has ended: without it nothing is counted.
+async fn serve(
+    listener: std::net::TcpListener,
+    app: http::App,
+    epochs_ended: oneshot::Receiver<()>,
+) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
     let (stop, stopped) = watch::channel(false);
@@ -108,6 +121,7 @@ async fn serve(listener: std::net::TcpListener, app: http::App) -> Result<()> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = epochs_ended => {}
     }
     drop(stop);
     server.await.context("the HTTP server ended with a panic")?.context("the HTTP server failed")

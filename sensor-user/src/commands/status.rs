@@ -14,6 +14,8 @@ use crate::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// In bytes; some 2 million destinations with address detail.
+const MAX_ANSWER: u64 = 1 << 30;
 
 /// Asks the running sensor and prints what it says.
 ///
@@ -53,13 +55,15 @@ pub fn status(args: &StatusArgs) -> Result<()> {
 }
 
 fn get(url: &str) -> Result<String> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
-    let mut response = agent
-        .get(url)
-        .call()
-        .with_context(|| format!("no sensor answers at {url}; is `labgate run` running?"))?;
-    response.body_mut().read_to_string().with_context(|| format!("the answer of {url} is cut off"))
+    // No proxy: the sensor is this machine's own.
+    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None);
+    let mut response = match ureq::Agent::from(config.build()).get(url).call() {
+        Err(ureq::Error::StatusCode(code)) => bail!("{url} answers {code}; is it a labgate's?"),
+        answer => answer
+            .with_context(|| format!("no sensor answers at {url}; is `labgate run` running?"))?,
+    };
+    let body = response.body_mut().with_config().limit(MAX_ANSWER);
+    body.read_to_string().with_context(|| format!("the answer of {url} is cut off"))
 }
 
 /// One block per device, one line per destination.

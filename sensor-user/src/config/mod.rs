@@ -87,7 +87,7 @@ pub enum AttachMode {
 /// What to do when another program holds the XDP slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WhenXdpIsTaken {
-    /// Refuse to start, naming the program.
+    /// Refuse to start.
     #[default]
     Fail,
     /// Count at TC ingress instead.

@@ -29,6 +29,8 @@ pub(super) fn name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> 
         "write at most 64 characters"
     } else if typed.text.chars().any(char::is_control) {
         "write it without line breaks and other control characters"
+    } else if typed.text.starts_with('(') || typed.text.parse::<Mac>().is_ok() {
+        "write another: unknown devices are called by their MAC address, groups in parentheses"
     } else {
         return Some(typed.text.to_owned());
     };

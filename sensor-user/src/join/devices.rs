@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::vendor::vendor;
 use crate::{
     config::DeviceConfig,
-    model::{DeviceId, DeviceInfo, DeviceKind, Mac},
+    model::{DeviceId, DeviceInfo, DeviceKind, Direction, Mac},
 };
 
 /// Stands for all group addresses.
@@ -37,6 +37,8 @@ impl Inventory {
         // The parentheses set these two apart from names that people give.
         inventory.push("(other devices)".into(), Vec::new(), "".into(), DeviceKind::Pool);
         inventory.push("(multicast)".into(), vec![BROADCAST], "".into(), DeviceKind::Group);
+        // It receives; who sends with such an address is a device.
+        inventory.by_mac.clear();
         for device in configured {
             let group = device.group.as_deref().unwrap_or_default().into();
             let name = device.name.as_str().into();
@@ -50,13 +52,14 @@ impl Inventory {
         &self.devices
     }
 
-    /// Whose traffic a MAC address carries. An unknown one is entered while there is room.
-    pub fn resolve(&mut self, mac: Mac) -> DeviceId {
+    /// Whose traffic a MAC address carries, as sender or receiver. An unknown one is entered while
+    /// there is room. A group address is a group's as receiver; a sender that uses one is a device.
+    pub fn resolve(&mut self, mac: Mac, direction: Direction) -> DeviceId {
+        if mac.is_group() && direction == Direction::Rx {
+            return Self::GROUP;
+        }
         if let Some(id) = self.by_mac.get(&mac) {
             return *id;
-        }
-        if mac.is_group() {
-            return Self::GROUP;
         }
         if self.free == 0 {
             return Self::POOL;
@@ -99,8 +102,8 @@ mod tests {
     #[test]
     fn several_addresses_are_one_device() {
         let mut inventory = inventory(0);
-        let id = inventory.resolve(PHONE);
-        assert_eq!(inventory.resolve(RANDOM), id);
+        let id = inventory.resolve(PHONE, Direction::Rx);
+        assert_eq!(inventory.resolve(RANDOM, Direction::Rx), id);
         let device = &inventory.devices()[id.0 as usize];
         assert_eq!((&*device.name, &*device.group), ("phone", "phones"));
         assert!(device.random_mac());
@@ -111,19 +114,24 @@ mod tests {
     fn unknown_devices_are_entered_up_to_the_bound() {
         let mut inventory = inventory(2);
         let stranger = |last| Mac([0x64, 0x09, 0x80, 9, 9, last]);
-        let first = inventory.resolve(stranger(1));
-        let second = inventory.resolve(stranger(2));
+        let first = inventory.resolve(stranger(1), Direction::Rx);
+        let second = inventory.resolve(stranger(2), Direction::Rx);
         assert_ne!(first, second);
-        assert_eq!(inventory.resolve(stranger(3)), Inventory::POOL);
-        assert_eq!(inventory.resolve(stranger(1)), first, "those entered stay");
+        assert_eq!(inventory.resolve(stranger(3), Direction::Rx), Inventory::POOL);
+        assert_eq!(inventory.resolve(stranger(1), Direction::Rx), first, "those entered stay");
         assert_eq!(&*inventory.devices()[first.0 as usize].name, "64:09:80:09:09:01");
     }
 
     #[test]
     fn group_addresses_take_no_place() {
         let mut inventory = inventory(1);
-        assert_eq!(inventory.resolve(Mac([0xff; 6])), Inventory::GROUP);
-        assert_eq!(inventory.resolve(Mac([0x33, 0x33, 0, 0, 0, 1])), Inventory::GROUP);
-        assert_ne!(inventory.resolve(Mac([0x64, 0x09, 0x80, 9, 9, 9])), Inventory::POOL);
+        assert_eq!(inventory.resolve(Mac([0xff; 6]), Direction::Rx), Inventory::GROUP);
+        assert_eq!(
+            inventory.resolve(Mac([0x33, 0x33, 0, 0, 0, 1]), Direction::Rx),
+            Inventory::GROUP
+        );
+        let hostile = inventory.resolve(Mac([0xff; 6]), Direction::Tx);
+        assert_eq!(inventory.devices()[hostile.0 as usize].kind, DeviceKind::Unknown);
+        assert_eq!(inventory.resolve(Mac([0xff; 6]), Direction::Rx), Inventory::GROUP);
     }
 }

@@ -105,6 +105,22 @@ impl GeoDb {
         )
     }
 
+    /// What holds for all addresses of a network: as [`GeoDb::lookup`] of its first, unless that
+    /// speaks of a smaller network; then no country is known, and the prefix is the network.
+    pub fn lookup_network(&self, network: IpNet) -> Attribution {
+        let first = self.lookup(network.network());
+        if first.prefix.is_some_and(|prefix| prefix.prefix_len() <= network.prefix_len()) {
+            return first;
+        }
+        Attribution {
+            country: Country::NoEntry,
+            asn: 0,
+            operator: Arc::clone(&self.no_operator),
+            prefix: Some(network),
+            watched: false,
+        }
+    }
+
     /// The databases in use: countries first, then operators.
     pub fn databases(&self) -> [Status; 2] {
         [self.country.status(Role::Country), self.operators.status(Role::Operators)]

@@ -11,14 +11,15 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_common::layout::{Class, Counters, FlowKey, NonIp, Outcome, Reason, Tally};
 
 use self::{devices::Inventory, geo::GeoDb};
 use crate::{
     kernel::RawEpoch,
     model::{
-        Attribution, Country, Direction, EpochBooks, EpochRecord, Flow, InterfaceCounters, Level,
-        Mac, Outcomes, Protocol,
+        Attribution, Country, DeviceId, Direction, EpochBooks, EpochRecord, Flow,
+        InterfaceCounters, Level, Mac, Outcomes, Protocol,
     },
 };
 
@@ -27,7 +28,10 @@ use crate::{
 pub struct Joiner {
     inventory: Inventory,
     geo: GeoDb,
+    /// Of packets without an address.
     nowhere: Attribution,
+    /// Of packets whose address could not be kept.
+    anywhere: Attribution,
 }
 
 impl Joiner {
@@ -40,7 +44,8 @@ impl Joiner {
             prefix: None,
             watched: false,
         };
-        Self { inventory, geo, nowhere }
+        let anywhere = Attribution { country: Country::NoEntry, ..nowhere.clone() };
+        Self { inventory, geo, nowhere, anywhere }
     }
 
     /// The devices known so far.
@@ -58,10 +63,15 @@ impl Joiner {
             }
         }
         for (mac, overflow) in &raw.overflow {
-            let device = self.inventory.resolve(*mac);
-            flows.extend(self.without_detail(device, overflow, raw.ended));
+            for direction in [Direction::Tx, Direction::Rx] {
+                let device = self.inventory.resolve(*mac, direction);
+                flows.extend(self.without_detail(device, direction, overflow, raw.ended));
+            }
         }
-        flows.extend(self.without_detail(Inventory::POOL, &raw.totals.pool, raw.ended));
+        for direction in [Direction::Tx, Direction::Rx] {
+            let pool = &raw.totals.pool;
+            flows.extend(self.without_detail(Inventory::POOL, direction, pool, raw.ended));
+        }
         EpochRecord {
             epoch: raw.epoch,
             ended: raw.ended,
@@ -82,13 +92,17 @@ impl Joiner {
         let address = far_address(key);
         let attribution = match address {
             None => self.nowhere.clone(),
+            Some(network) if level == Level::Coarse => {
+                self.geo.lookup_network(coarse_network(network))
+            }
             Some(address) => {
                 addresses.entry(address).or_insert_with(|| self.geo.lookup(address)).clone()
             }
         };
+        let direction = key.direction();
         Flow {
-            device: self.inventory.resolve(Mac(key.mac())),
-            direction: key.direction(),
+            device: self.inventory.resolve(Mac(key.mac()), direction),
+            direction,
             level,
             address,
             attribution,
@@ -100,28 +114,27 @@ impl Joiner {
         }
     }
 
-    /// Rows for packets of which the kernel kept the device and direction alone.
+    /// The row for packets of which the kernel kept the device and direction alone.
     fn without_detail(
         &self,
-        device: crate::model::DeviceId,
+        device: DeviceId,
+        direction: Direction,
         tallies: &[Tally; 2],
         ended: u64,
-    ) -> impl Iterator<Item = Flow> {
-        [(Direction::Tx, tallies[0]), (Direction::Rx, tallies[1])]
-            .into_iter()
-            .filter(|(_, tally)| tally.packets > 0)
-            .map(move |(direction, tally)| Flow {
-                device,
-                direction,
-                level: Level::Overflow,
-                address: None,
-                attribution: self.nowhere.clone(),
-                protocol: Protocol::Unknown,
-                port: 0,
-                vlan: None,
-                tally,
-                first_seen: ended,
-            })
+    ) -> Option<Flow> {
+        let tally = tallies[direction as usize];
+        (tally.packets > 0).then(|| Flow {
+            device,
+            direction,
+            level: Level::Overflow,
+            address: None,
+            attribution: self.anywhere.clone(),
+            protocol: Protocol::Unknown,
+            port: 0,
+            vlan: None,
+            tally,
+            first_seen: ended,
+        })
     }
 }
 
@@ -145,6 +158,14 @@ fn far_address(key: &FlowKey) -> Option<IpAddr> {
         Class::Ipv4 => Some(Ipv4Addr::from(key.ipv4()).into()),
         Class::Ipv6 => Some(Ipv6Addr::from(key.ipv6()).into()),
         Class::NonIp | Class::Unparsed => None,
+    }
+}
+
+/// What the coarse level keeps of an address.
+fn coarse_network(address: IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(address) => Ipv4Net::new_assert(address, 24).trunc().into(),
+        IpAddr::V6(address) => Ipv6Net::new_assert(address, 48).trunc().into(),
     }
 }
 
@@ -187,4 +208,36 @@ fn outcomes(counts: &[u64], flows: &[Flow]) -> Outcomes {
         }
     }
     outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use sensor_common::layout::Totals;
+
+    use super::{geo::Source, *};
+
+    /// A policy must not take what could not be kept for something without an address.
+    #[test]
+    fn lost_addresses_may_lie_in_any_country() {
+        let geo = GeoDb::open(&Source::Default, &Source::Default, &[]).unwrap();
+        let mut joiner = Joiner::new(Inventory::new(&[], 1), geo);
+        let tally = Tally { packets: 3, bytes: 180, payload: 0 };
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let mut raw = RawEpoch {
+            overflow: vec![(mac, [tally, Tally::default()])],
+            totals: Totals { seen: [tally; 2], ..Totals::default() },
+            ..RawEpoch::default()
+        };
+        raw.totals.pool[1] = tally;
+        let record = joiner.join(&raw, Vec::new());
+        let rows: Vec<_> = record
+            .flows
+            .iter()
+            .map(|flow| (flow.direction, flow.level, flow.attribution.country, flow.tally))
+            .collect();
+        let lost = |direction| (direction, Level::Overflow, Country::NoEntry, tally);
+        assert_eq!(rows, [lost(Direction::Tx), lost(Direction::Rx)]);
+        assert_eq!(record.flows[1].device, Inventory::POOL);
+        assert!(record.books.closed());
+    }
 }

@@ -10,9 +10,11 @@ use aya::programs::{
     links::FdLink,
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
 };
-use nix::net::if_::if_nametoindex;
 
-use super::sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor};
+use super::{
+    interface::{InterfaceError, ethernet_index},
+    sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor},
+};
 use crate::config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken};
 
 /// Where the clsact filters sit, fixed, so that a restart replaces them and never adds a second.
@@ -60,12 +62,9 @@ impl EgressMode {
 /// Why the programs can't be attached to an interface.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// There is no such interface.
-    #[error(
-        "interface {0} does not exist; `ip link` lists the ones that do, `interfaces:` in the \
-         configuration names the ones to watch"
-    )]
-    NoInterface(String),
+    /// There is no such interface, or no Ethernet on it.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
     /// Another XDP program sits there.
     #[error(
         "the XDP slot of {0} is taken by another program (see `ip link show dev {0}`); detach it, \
@@ -132,8 +131,7 @@ impl Attached {
         tc: TcAttach,
     ) -> Result<Self, AttachError> {
         let interface = config.name.clone();
-        let ifindex = if_nametoindex(interface.as_str())
-            .map_err(|_no_such_name| AttachError::NoInterface(interface.clone()))?;
+        let ifindex = ethernet_index(&interface)?;
         let (egress_link, egress) = attach_tc(sensor, &interface, TcAttachType::Egress, tc)?;
         let native = match config.attach {
             AttachMode::Tc => None,

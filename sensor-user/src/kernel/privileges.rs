@@ -20,9 +20,6 @@ pub enum PrivilegeError {
     /// The kernel is too old.
     #[error("kernel {0} is too old: LabGate needs Linux 5.18 or newer")]
     Kernel(String),
-    /// The kernel has no type information.
-    #[error("this kernel has no BTF (/sys/kernel/btf/vmlinux); it needs CONFIG_DEBUG_INFO_BTF=y")]
-    NoBtf,
     /// The kernel's own state can't be read.
     #[error("can't read {path}: {error}")]
     Proc {

@@ -64,8 +64,9 @@ impl Sizes {
             )
     }
 
-    /// Who may hold how much. The quotas leave at least half of the table free, so that a key
-    /// within its device's quota finds a slot near its hash while others flood theirs.
+    /// Who may hold how much. All quotas together are half of the table; a quarter of it goes to
+    /// whoever comes first. So at least a quarter stays free, and a key within its device's quota
+    /// finds a slot near its hash while others flood theirs.
     fn quotas(&self, cpus: u32) -> Quotas {
         let share = |total: u32| {
             let devices = self.device_macs.max(1);
@@ -78,9 +79,11 @@ impl Sizes {
         let (device_coarse, stranger_coarse, pool_coarse) =
             share(self.coarse_entries / (cpus * HALVES));
         Quotas {
+            free_slots: self.flow_slots_per_cpu / 4,
             device_slots,
             stranger_slots,
             pool_slots,
+            free_coarse: self.coarse_entries / (cpus * HALVES) / 2,
             device_coarse,
             stranger_coarse,
             pool_coarse,

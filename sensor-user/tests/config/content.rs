@@ -97,7 +97,7 @@ error: an entry of `devices` is not a mapping
 ",
     );
     refused(
-        "interfaces: [lan0]\ndevices:\n  - name: \"\"\n    mac: 02:00:00:00:00:01\n  - name: \"a\\nb\"\n    mac: 02:00:00:00:00:02\n  - name: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n    mac: 02:00:00:00:00:03\n    group: [a]\n",
+        "interfaces: [lan0]\ndevices:\n  - name: \"\"\n    mac: 02:00:00:00:00:01\n  - name: \"a\\nb\"\n    mac: 02:00:00:00:00:02\n  - name: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n    mac: 02:00:00:00:00:03\n    group: [a]\n  - name: (multicast)\n    mac: 02:00:00:00:00:04\n  - name: 02:00:00:00:00:05\n    mac: 02:00:00:00:00:06\n",
         r#"
 error: `` is no usable name
  --> config.yaml:3:11
@@ -122,6 +122,18 @@ error: `group` takes one value, not a list
   |
 9 |     group: [a]
   |            ^ write the group's name, or remove the line
+
+error: `(multicast)` is no usable name
+  --> config.yaml:10:11
+   |
+10 |   - name: (multicast)
+   |           ^^^^^^^^^^^ write another: unknown devices are called by their MAC address, groups in parentheses
+
+error: `02:00:00:00:00:05` is no usable name
+  --> config.yaml:12:11
+   |
+12 |   - name: 02:00:00:00:00:05
+   |           ^^^^^^^^^^^^^^^^^ write another: unknown devices are called by their MAC address, groups in parentheses
 "#,
     );
 }

@@ -44,6 +44,18 @@ fn an_interface_that_does_not_exist() {
 }
 
 #[test]
+fn an_interface_without_ethernet() {
+    if !xtask::require_root("an_interface_without_ethernet") {
+        return;
+    }
+    let bench = bench();
+    bench.gateway().ip("tuntap add dev tun0 mode tun\n").unwrap();
+    let interfaces = ["{ name: lan0 }", "{ name: tun0 }"].map(str::to_owned).into();
+    let said = refused(&bench, &Config { interfaces, ..Config::default() });
+    assert!(said.contains("interface tun0 carries no Ethernet"), "{said}");
+}
+
+#[test]
 fn a_missing_or_damaged_database() {
     if !xtask::require_root("a_missing_or_damaged_database") {
         return;

@@ -86,6 +86,23 @@ fn coarse_rows_keep_the_network() {
 }
 
 #[test]
+fn while_there_is_room_nobody_is_held_to_a_quota() {
+    if !xtask::require_root("while_there_is_room_nobody_is_held_to_a_quota") {
+        return;
+    }
+    let mut bed = Bed::new(SMALL);
+    // More than its quota, less than what is free to all.
+    let stranger = [2, 0, 0, 0, 0, 1];
+    let flows = SMALL.flow_slots_per_cpu / 5;
+    for n in 0..flows {
+        bed.xdp(&upload(stranger, n));
+    }
+    let raw = bed.drain();
+    assert_eq!(raw.flows.len(), flows as usize);
+    assert_eq!(outcome(&raw, Outcome::SlotQuota) + outcome(&raw, Outcome::TableFull), 0);
+}
+
+#[test]
 fn a_flooding_stranger_takes_no_slot_from_a_configured_device() {
     if !xtask::require_root("a_flooding_stranger_takes_no_slot_from_a_configured_device") {
         return;

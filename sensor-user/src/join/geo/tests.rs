@@ -347,3 +347,31 @@ fn a_tree_that_runs_in_a_loop_is_refused() {
     let error = Database::from_bytes(bytes, Source::Default).unwrap_err();
     assert!(matches!(error, Problem::Damaged(_)), "{error}");
 }
+
+#[test]
+fn a_network_has_a_country_only_as_a_whole() {
+    let bench = Bench::new();
+    let countries = bench.mmdb(
+        "Test-Country",
+        &[
+            ("5.0.0.0/16", country("DE")),
+            ("5.1.0.0/25", country("CN")),
+            ("5.1.0.128/25", country("IN")),
+            ("2a00::/32", country("FR")),
+            ("64:ff9b::/96", country("US")),
+        ],
+    );
+    let operators = bench.mmdb("Test-ASN", &[("5.0.0.0/8", operator(64500, "Example AS"))]);
+    let geo = GeoDb::open(&countries, &operators, &networks(&["5.0.9.64/26"])).unwrap();
+    let look = |network: &str| {
+        let found = geo.lookup_network(network.parse().unwrap());
+        (found.country.to_string(), found.asn, found.prefix.unwrap().to_string(), found.watched)
+    };
+    assert_eq!(look("5.0.7.0/24"), ("DE".into(), 64500, "5.0.0.0/16".into(), false));
+    assert_eq!(look("2a00:0:7::/48"), ("FR".into(), 0, "2a00::/32".into(), false));
+    assert_eq!(look("10.1.2.0/24"), ("private".into(), 0, "10.0.0.0/8".into(), false));
+    // Split between two countries; with a watched part; an address of IPv4 behind a gateway.
+    assert_eq!(look("5.1.0.0/24"), ("ZZ".into(), 0, "5.1.0.0/24".into(), false));
+    assert_eq!(look("64:ff9b::/48"), ("ZZ".into(), 0, "64:ff9b::/48".into(), false));
+    assert_eq!(look("5.0.9.0/24").0, "DE");
+}
