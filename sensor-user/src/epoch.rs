@@ -41,6 +41,8 @@ impl Epochs {
             due = (due + epoch).max(Instant::now());
         }
         drop(attached);
+        // Both halves: one may still wait from an epoch that could not be read.
+        self.once();
         self.once();
     }
 
