@@ -1,6 +1,6 @@
 //! Keys and values of the kernel maps: the contract between the programs and the daemon.
 //!
-//! A change of any size, offset or meaning here is a new [`LAYOUT_VERSION`].
+//! A change of any size, offset or meaning of what was released is a new [`LAYOUT_VERSION`].
 //!
 //! Words are little-endian, as is every machine that these programs are built for; octets that
 //! come from a packet (MAC and IP addresses) lie in memory in the order of the wire.

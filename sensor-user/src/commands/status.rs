@@ -58,7 +58,7 @@ fn get(url: &str) -> Result<String> {
     // No proxy: the sensor is this machine's own.
     let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None);
     let mut response = match ureq::Agent::from(config.build()).get(url).call() {
-        Err(ureq::Error::StatusCode(code)) => bail!("{url} answers {code}; is it a labgate's?"),
+        Err(ureq::Error::StatusCode(code)) => bail!("{url} answers {code}; is that a labgate?"),
         answer => answer
             .with_context(|| format!("no sensor answers at {url}; is `labgate run` running?"))?,
     };

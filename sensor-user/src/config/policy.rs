@@ -15,7 +15,7 @@ use super::{
 /// The names of all groups under `policy`, those with faults included.
 #[derive(Debug, Default)]
 pub(super) struct Groups<'a> {
-    known: HashMap<&'a str, Range<usize>>,
+    names: HashMap<&'a str, Range<usize>>,
     warned: HashSet<String>,
 }
 
@@ -27,7 +27,7 @@ impl Groups<'_> {
         at: &Range<usize>,
         group: &str,
     ) {
-        if !self.known.contains_key(group) && self.warned.insert(group.to_owned()) {
+        if !self.names.contains_key(group) && self.warned.insert(group.to_owned()) {
             let group = quote(group);
             reader.warn(at, &format!("group {group} has no rules under `policy.groups`"));
         }
@@ -72,7 +72,7 @@ fn groups<'a>(
     let mut groups = BTreeMap::new();
     for (key, value) in reader.named(field) {
         let what = format!("group {}", quote(key.text));
-        if !reader.unique(&mut known.known, key.text, &key.at, &what) {
+        if !reader.unique(&mut known.names, key.text, &key.at, &what) {
             continue;
         }
         let name = values::name(reader, &key);

@@ -14,7 +14,7 @@ pub enum CountersError {
     #[error("can't read {PROC_NET_DEV}: {0}")]
     Read(#[from] io::Error),
     /// No line for the interface.
-    #[error("interface {0} does not exist; `ip link` lists the ones that do")]
+    #[error("interface {0} is gone")]
     Missing(String),
 }
 

@@ -1,11 +1,6 @@
 //! Network interfaces by name.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
-
-use nix::net::if_::if_nametoindex;
+use nix::{errno::Errno, ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::LinkAddr};
 
 /// Why an interface can't be watched.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +19,7 @@ pub enum InterfaceError {
     NotEthernet(String),
     /// The kernel does not say what it is.
     #[error("can't ask the kernel about interface {0}: {1}")]
-    Unknown(String, io::Error),
+    Unknown(String, Errno),
 }
 
 /// Index of an interface whose packets begin with an Ethernet header.
@@ -37,32 +32,15 @@ pub fn ethernet_index(name: &str) -> Result<u32, InterfaceError> {
         if_nametoindex(name).map_err(|_no_such_name| InterfaceError::Missing(name.to_owned()))?;
     match hardware_type(name) {
         // The loopback interface has the header too, with zeroes.
-        Ok(libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK) => Ok(index),
+        Ok(Some(libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK)) => Ok(index),
         Ok(_) => Err(InterfaceError::NotEthernet(name.to_owned())),
         Err(error) => Err(InterfaceError::Unknown(name.to_owned(), error)),
     }
 }
 
-/// `ARPHRD_*` (linux/if_arp.h) of an interface.
-fn hardware_type(name: &str) -> io::Result<u16> {
-    // SAFETY: all zeroes is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last octet stays zero: the kernel takes the name as a string.
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    // SAFETY: takes three integers; the result is checked.
-    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that nobody else owns.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    // SAFETY: reads and writes one ifreq.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has filled in this member.
-    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+/// `ARPHRD_*` (linux/if_arp.h) of an interface that has a hardware address.
+fn hardware_type(name: &str) -> nix::Result<Option<u16>> {
+    Ok(getifaddrs()?
+        .filter(|entry| entry.interface_name == name)
+        .find_map(|entry| entry.address?.as_link_addr().map(LinkAddr::hatype)))
 }
