@@ -154,14 +154,15 @@ fn warnings_name_the_line() {
     let config = good(
         "interfaces: [{name: lan0, attach: tc, when_xdp_is_taken: tc}]\n\
          listen: 0.0.0.0:9469\n\
-         devices: [{name: a, mac: 02:00:00:00:00:01, group: fones}]\n\
+         devices: [{name: a, mac: 02:00:00:00:00:01, group: fones},\n\
+         \u{20}{name: b, mac: 02:00:00:00:00:02, group: fones}]\n\
          policy: {groups: {phones: {allowed_countries: [IN]}}, unknown_devices: guests}\n",
     );
     let starts = [
         "etc/config.yaml:1: `when_xdp_is_taken` has no effect",
         "etc/config.yaml:2: `listen` 0.0.0.0:9469 is not a loopback address",
         "etc/config.yaml:3: group `fones` has no rules",
-        "etc/config.yaml:4: group `guests` has no rules",
+        "etc/config.yaml:5: group `guests` has no rules",
     ];
     assert_eq!(config.warnings.len(), starts.len(), "{:#?}", config.warnings);
     for (warning, start) in config.warnings.iter().zip(starts) {
