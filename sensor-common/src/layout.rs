@@ -1,5 +1,10 @@
 //! Keys and values of the kernel maps: the contract between the programs and the daemon.
 //!
+//! Nearly everything lies in one map, the *state*: one value, mapped into the daemon's memory, that
+//! the programs address without any lookup. It holds the [`Control`] block and, for each CPU and
+//! half, a *stripe*: [`Totals`], then the slots of the flow table, then the list of the slots that
+//! are taken, in the order in which they were. [`Geometry`] says where each part lies.
+//!
 //! A change of any size, offset or meaning of what was released is a new [`LAYOUT_VERSION`].
 //!
 //! Words are little-endian, as is every machine that these programs are built for; octets that
@@ -20,7 +25,7 @@ pub const HALVES: u32 = 2;
 /// is one second group for keys whose first is full.
 pub const PROBES: u32 = 8;
 
-/// Smallest flow table of a CPU, in slots; also keeps the group of [`PROBES`] inside a stripe.
+/// Fewest slots of a stripe; also keeps the group of [`PROBES`] inside it, and stripes whole lines.
 pub const MIN_SLOTS: u32 = 1024;
 
 /// Sent by the device, or received by it.
@@ -127,7 +132,8 @@ pub struct FlowKey {
     pub mac_vlan: u64,
     /// The far IP address, order of the wire; zero without one.
     pub addr: [u64; 2],
-    /// Bits 0..16 the far port, 16..24 the protocol, 24..32 the flags, 32..64 the interface index.
+    /// Bits 0..16 the far port (order of the wire), 16..24 the protocol, 24..32 the flags, 32..64 the
+    /// interface index.
     /// Never zero in a key, so that zero marks a free slot.
     pub rest: u64,
 }
@@ -145,7 +151,7 @@ const CLASS_MASK: u8 = 0x03;
 const FLAG_VALID: u8 = 0x80;
 
 impl FlowKey {
-    /// Composes [`FlowKey::rest`]. `port` is in host order, 0 for none.
+    /// Composes [`FlowKey::rest`]. `port` is as it lies in the packet, 0 for none.
     #[inline(always)]
     pub const fn rest(
         port: u16,
@@ -182,7 +188,7 @@ impl FlowKey {
 
     /// Far port in host order, 0 for none.
     pub const fn port(&self) -> u16 {
-        self.rest as u16
+        u16::from_be(self.rest as u16)
     }
 
     /// IP protocol number, [`NonIp`] or [`Reason`], by [`FlowKey::class`].
@@ -351,7 +357,8 @@ pub struct DeviceState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Outcome {
-    /// A free slot was claimed: first packet of a key in this epoch.
+    /// A free slot was claimed: first packet of a key in this epoch. Also the length of the stripe's
+    /// list of taken slots.
     Claim = 0,
     /// A packet went to the coarse level because its group of slots is full.
     TableFull = 1,
@@ -383,7 +390,7 @@ impl Outcome {
     ];
 }
 
-/// Totals of one CPU in one half.
+/// Totals of one CPU in one half: the head of a stripe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Totals {
@@ -399,26 +406,118 @@ pub struct Totals {
     pub outcomes: [u64; OUTCOMES],
 }
 
-/// The one-entry map by which the daemon steers the programs. All but the epoch is written once,
-/// before they are loaded. What every packet needs is in the first cache line.
+/// What the daemon and the programs agree on. The daemon writes all of it before it loads the
+/// programs, and later only the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Control {
     /// Current epoch; its lowest bit is the half that is being written.
     pub epoch: u32,
-    /// CPUs that the table has stripes for.
-    pub cpus: u32,
-    /// Slots of one CPU in one half, as a power of two: at least 10, at most 31.
-    pub slot_bits: u32,
-    /// [`LAYOUT_VERSION`] of the programs that wrote these maps.
+    /// [`LAYOUT_VERSION`] of the programs that write this state.
     pub layout_version: u32,
+    /// How large the state is.
+    pub geometry: Geometry,
     /// Secret multipliers of the slot hash, odd, one for each word of a key, so that nobody can aim
     /// packets at one group of slots.
     pub seed: [u64; 4],
-    /// Random, made with the table, so that a new table never looks like an old one.
+    /// Random, made with the state, so that a new one never looks like an old one.
     pub table_id: [u64; 2],
     /// Who may hold how much.
     pub quotas: Quotas,
+}
+
+/// How large the state is, and where its parts lie. Offsets are in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Geometry {
+    /// CPUs that have stripes.
+    pub cpus: u32,
+    /// Slots of a stripe: a power of two, at least [`MIN_SLOTS`].
+    pub slots: u32,
+}
+
+/// Most bytes of state: what the kernel's verifier lets a program address in one value
+/// (`BPF_MAX_VAR_OFF`, 1 << 29, exclusive).
+pub const MAX_STATE_BYTES: u64 = (1 << 29) - 1;
+
+impl Geometry {
+    /// Stripes: one for each half of each CPU.
+    pub const fn stripes(self) -> u32 {
+        self.cpus * HALVES
+    }
+
+    /// Number of a CPU's stripe in a half. A CPU's stripes are neighbours, so that the programs
+    /// find theirs without knowing how many CPUs there are.
+    #[inline(always)]
+    pub const fn stripe(cpu: u64, half: u64) -> u64 {
+        cpu * HALVES as u64 + half
+    }
+
+    /// Length of a stripe.
+    pub const fn stripe_bytes(self) -> u64 {
+        self.list_at() + self.slots as u64 * size_of::<u32>() as u64
+    }
+
+    /// Where the list of taken slots begins in a stripe; the slots themselves begin at
+    /// [`SLOTS_AT`].
+    pub const fn list_at(self) -> u64 {
+        SLOTS_AT + self.slots as u64 * size_of::<FlowSlot>() as u64
+    }
+
+    /// Length of the state: the control block and all stripes.
+    pub const fn state_bytes(self) -> u64 {
+        STRIPES_AT + self.stripes() as u64 * self.stripe_bytes()
+    }
+
+    /// Most slots of a stripe for so many CPUs: the largest power of two whose state is no longer
+    /// than [`MAX_STATE_BYTES`], or `None` where not even [`MIN_SLOTS`] fit.
+    pub const fn max_slots(cpus: u32) -> Option<u32> {
+        let mut geometry = Self { cpus, slots: 1 << 31 };
+        while geometry.slots >= MIN_SLOTS {
+            if geometry.state_bytes() <= MAX_STATE_BYTES {
+                return Some(geometry.slots);
+            }
+            geometry.slots /= 2;
+        }
+        None
+    }
+}
+
+/// Where the first stripe begins in the state.
+pub const STRIPES_AT: u64 = size_of::<Control>() as u64;
+
+/// Where the slots begin in a stripe, behind its [`Totals`].
+pub const SLOTS_AT: u64 = size_of::<Totals>() as u64;
+
+/// What the programs know as constants: the verifier checks their reach against these. Made from
+/// the [`Control`] block whenever programs are loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Settings {
+    /// As [`Control::seed`].
+    pub seed: [u64; 4],
+    /// Slots of a stripe, minus one.
+    pub slot_mask: u64,
+    /// As [`Geometry::stripes`].
+    pub stripes: u64,
+    /// As [`Geometry::stripe_bytes`].
+    pub stripe_bytes: u64,
+    /// As [`Geometry::list_at`].
+    pub list_at: u64,
+}
+
+impl Settings {
+    /// The constants for programs that write this state.
+    pub const fn new(control: &Control) -> Self {
+        let geometry = control.geometry;
+        Self {
+            seed: control.seed,
+            slot_mask: geometry.slots as u64 - 1,
+            stripes: geometry.stripes() as u64,
+            stripe_bytes: geometry.stripe_bytes(),
+            list_at: geometry.list_at(),
+        }
+    }
 }
 
 /// What devices may hold, per CPU and half. While less than the `free` part is taken nobody asks.
@@ -453,6 +552,10 @@ const _: () = {
     assert!(size_of::<DeviceState>() == 56);
     assert!(size_of::<Totals>() == 192 && offset_of!(Totals, outcomes) == 112);
     assert!(size_of::<Control>() == 128 && offset_of!(Control, quotas) == 64);
+    assert!(size_of::<Settings>() == 64);
+    // Slots are cache lines: every part before them is a whole number of lines.
+    assert!(STRIPES_AT.is_multiple_of(64) && SLOTS_AT.is_multiple_of(64));
+    assert!(Geometry { cpus: 1, slots: MIN_SLOTS }.stripe_bytes().is_multiple_of(64));
 };
 
 #[cfg(test)]

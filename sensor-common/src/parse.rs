@@ -11,11 +11,13 @@
 mod frame;
 mod ip;
 mod link;
+mod plain;
 
 pub use frame::{Captured, Frame, Octets};
+pub use plain::{parse_plain_ipv4, parse_plain_ipv6};
 
 use self::{
-    ip::{ipv4, ipv6, is_extension},
+    ip::{ipv4, ipv6},
     link::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Inner, encapsulation},
 };
 use crate::layout::{Class, Direction, FlowKey, MAC_MASK, NonIp, Reason, VLAN_TAGGED};
@@ -85,33 +87,6 @@ pub fn parse<F: Frame>(frame: &F, direction: Direction, link: Link) -> Parsed {
             Err(reason) => origin.unparsed(reason),
         }
     }
-}
-
-/// What [`parse`] says of a frame as most are: IPv4 right behind the Ethernet header, whole and
-/// sound. `None` for all others.
-///
-/// Constant offsets and few branches: less than half the instructions of `parse`.
-#[inline(always)]
-pub fn parse_plain_ipv4<F: Frame>(frame: &F, direction: Direction, link: Link) -> Option<Parsed> {
-    let ethernet = frame.octets::<ETHERNET_HEADER>(0)?;
-    if ethernet.u16(12) != ETHERTYPE_IPV4.to_be() {
-        return None;
-    }
-    let origin = Origin::of(ethernet, direction, link);
-    ipv4(frame, origin, ETHERNET_HEADER).ok()?.plain(frame, origin)
-}
-
-/// As [`parse_plain_ipv4`], of IPv6 without extension headers. Two functions, because the families
-/// share no value that a register could keep.
-#[inline(always)]
-pub fn parse_plain_ipv6<F: Frame>(frame: &F, direction: Direction, link: Link) -> Option<Parsed> {
-    let ethernet = frame.octets::<ETHERNET_HEADER>(0)?;
-    if ethernet.u16(12) != ETHERTYPE_IPV6.to_be() {
-        return None;
-    }
-    let origin = Origin::of(ethernet, direction, link);
-    let packet = ipv6(frame, origin, ETHERNET_HEADER).ok()?;
-    if is_extension(packet.upper.protocol) { None } else { packet.plain(frame, origin) }
 }
 
 /// A header lies beyond what can be read.

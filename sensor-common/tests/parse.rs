@@ -21,7 +21,9 @@ fn parse_as(frame: &[u8], direction: Direction) -> Parsed {
     let link = Link { ifindex: 7, vlan_tci: None };
     let frame = Captured { octets: frame, wire_len: frame.len() };
     let parsed = parse(&frame, direction, link);
-    for plain in [parse_plain_ipv4, parse_plain_ipv6].map(|plain| plain(&frame, direction, link)) {
+    for plain in
+        [parse_plain_ipv4(&frame, direction, || link), parse_plain_ipv6(&frame, direction, || link)]
+    {
         assert!(plain.is_none_or(|plain| plain == parsed), "{plain:?} is not {parsed:?}");
     }
     parsed
@@ -380,17 +382,33 @@ fn a_snap_length_cuts_octets_but_not_the_count() {
 fn plain_frames_are_those_without_anything_special() {
     let plain = |frame: &[u8]| {
         let frame = Captured { octets: frame, wire_len: frame.len() };
-        [parse_plain_ipv4, parse_plain_ipv6]
-            .map(|plain| plain(&frame, Direction::Rx, Link::default()).is_some())
+        [
+            parse_plain_ipv4(&frame, Direction::Rx, Link::default).is_some(),
+            parse_plain_ipv6(&frame, Direction::Rx, Link::default).is_some(),
+        ]
     };
-    let v4 = ipv4(17, &udp(b"hello"));
+    let v4 = ipv4(17, &udp(&[0; 18]));
     let v6 = ipv6(6, &tcp(5, b"hello"));
     assert_eq!(plain(&ethernet(ETH_IPV4, &v4)), [true, false]);
     assert_eq!(plain(&ethernet(ETH_IPV6, &v6)), [false, true]);
-    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(1, &[0; 64]))), [true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV6, &ipv6(17, &udp(b"")))), [false, true]);
     assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(5, &[0; 1400])))), [true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(15, &[0; 40])))), [true, false]);
+    let fragment = |flags: u8, offset: u8| {
+        let mut packet = v4.clone();
+        packet[6..8].copy_from_slice(&[flags, offset]);
+        ethernet(ETH_IPV4, &packet)
+    };
+    // Don't Fragment is no fragment.
+    assert_eq!(plain(&fragment(0x40, 0)), [true, false]);
     for other in [
+        fragment(0x20, 0),
+        fragment(0, 1),
         ethernet(ETH_IPV4, &v4[..v4.len() - 1]),
+        ethernet(ETH_IPV4, &ipv4(17, &udp(b"hello"))),
+        ethernet(ETH_IPV4, &ipv4(1, &[0; 64])),
+        ethernet(ETH_IPV4, &ipv4(6, &tcp(4, &[0; 64]))),
+        ethernet(ETH_IPV4, &ipv4_with(17, 0, &[1; 4], &udp(&[0; 32]))),
         ethernet(ETH_IPV6, &v6[..39]),
         ethernet(ETH_IPV6, &ipv6(0, &extension(6, 1, &tcp(5, b"hello")))),
         ethernet(0x8100, &vlan(5, ETH_IPV4, &v4)),

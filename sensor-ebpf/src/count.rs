@@ -7,154 +7,202 @@
 //! so nothing else writes on this CPU meanwhile; the daemon reads and clears a half only after a
 //! grace period has ended all programs that could still write it.
 
-use aya_ebpf::{
-    EbpfContext,
-    bindings::BPF_NOEXIST,
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
-};
+use core::mem::transmute;
+
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use aya_log_ebpf::warn;
 use sensor_common::layout::{
-    Control, Counters, DeviceKey, DeviceState, Direction, FlowKey, FlowSlot, MAC_MASK, Outcome,
-    PROBES, Quotas, Tally, Totals,
+    Control, Counters, DeviceKey, DeviceState, Direction, FlowKey, FlowSlot, Geometry, MAC_MASK,
+    Outcome, PROBES, Quotas, SLOTS_AT, STRIPES_AT, Tally, Totals,
 };
 
-use crate::maps::{COARSE, CONTROL, DEVICES, FLOWS, STRANGERS, TOTALS};
+use crate::maps::{COARSE, DEVICES, SETTINGS, STATE, STRANGERS, setting};
 
 /// This CPU's part of the half that is being written.
 #[derive(Clone, Copy)]
-struct Stripe {
-    control: &'static Control,
-    index: u32,
+pub(crate) struct Stripe {
+    /// Its first octet.
+    head: *mut u8,
+    half: usize,
 }
 
 impl Stripe {
+    /// To be called first of all: it makes the fast path's only calls, over which few values survive
+    /// in registers.
     #[inline(always)]
-    fn current() -> Option<Self> {
-        // SAFETY: the daemon changes nothing in it but the epoch, which is one aligned word.
-        let (control, epoch) = unsafe {
-            let control = CONTROL.get_ptr(0)?;
-            (&*control, (&raw const (*control).epoch).read_volatile())
-        };
-        // SAFETY: no argument, no precondition.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        Some(Self { control, index: (epoch & 1) * control.cpus + cpu })
+    pub(crate) fn current() -> Option<Self> {
+        let control = control()?;
+        // SAFETY: the daemon writes it as one aligned word.
+        let half = unsafe { (&raw const (*control).epoch).read_volatile() } as usize & 1;
+        let stripe = Geometry::stripe(cpu(), half as u64);
+        if stripe >= setting(&SETTINGS.stripes) {
+            return None;
+        }
+        let offset = STRIPES_AT + stripe * setting(&SETTINGS.stripe_bytes);
+        Some(Self { head: control.cast::<u8>().cast_mut().wrapping_add(offset as usize), half })
+    }
+
+    /// A part of it. The verifier proves that it lies in the state.
+    #[inline(always)]
+    fn part<T>(self, offset: usize) -> &'static mut T {
+        // SAFETY: this CPU's own, and the reference does not outlive the program.
+        unsafe { &mut *self.head.wrapping_add(offset).cast() }
     }
 
     #[inline(always)]
-    fn half(self) -> u32 {
-        (self.index >= self.control.cpus) as u32
+    fn totals(self) -> &'static mut Totals {
+        self.part(0)
     }
 
+    /// The index must have been masked with the settings' `slot_mask`.
     #[inline(always)]
-    fn totals(self) -> Option<&'static mut Totals> {
-        // SAFETY: this CPU's own entry, and the reference does not outlive the program.
-        TOTALS.get_ptr_mut(self.index).map(|totals| unsafe { &mut *totals })
+    fn slot(self, index: usize) -> &'static mut FlowSlot {
+        self.part(SLOTS_AT as usize + index * size_of::<FlowSlot>())
     }
 
+    /// Enters a slot in the list of taken ones, which the daemon reads.
     #[inline(always)]
-    fn slot(self, index: u32) -> Option<&'static mut FlowSlot> {
-        let slot = FLOWS.get_ptr_mut((self.index << self.control.slot_bits) + index);
-        // SAFETY: as in `totals`.
-        slot.map(|slot| unsafe { &mut *slot })
+    fn list(self, number: u64, slot: usize) {
+        // No more slots are taken than there are: the mask is for the verifier.
+        let number = (number & setting(&SETTINGS.slot_mask)) as usize;
+        *self.part(setting(&SETTINGS.list_at) as usize + number * size_of::<u32>()) = slot as u32;
     }
+}
+
+/// The control block is the state's head.
+#[inline(always)]
+fn control() -> Option<*const Control> {
+    Some(STATE.get_ptr(0)?.cast())
+}
+
+/// Number of this CPU. The helper's result is a whole word; its declared type would cost two
+/// instructions.
+#[inline(always)]
+fn cpu() -> u64 {
+    const BPF_GET_SMP_PROCESSOR_ID: usize = 8;
+    // SAFETY: the helper of that number takes nothing and returns a register.
+    unsafe { transmute::<usize, unsafe extern "C" fn() -> u64>(BPF_GET_SMP_PROCESSOR_ID)() }
 }
 
 /// Adds a packet (or a super-packet's segments) to its key.
 #[inline(always)]
-pub(crate) fn count<C: EbpfContext>(ctx: &C, key: FlowKey, direction: Direction, tally: &Tally) {
-    let Some(stripe) = Stripe::current() else { return };
-    let Some(totals) = stripe.totals() else { return };
-    let seen = &mut totals.seen[direction as usize];
+pub(crate) fn count<C: EbpfContext>(
+    ctx: &C,
+    stripe: Stripe,
+    key: FlowKey,
+    direction: Direction,
+    tally: &Tally,
+) {
+    let seen = &mut stripe.totals().seen[direction as usize];
     seen.packets += tally.packets;
     seen.bytes += tally.bytes;
 
-    let first = hash(&key, stripe.control);
-    let Some(slot) = stripe.slot(first) else { return };
+    let first = hash(&key);
+    let slot = stripe.slot(first);
     if slot.key == key {
         slot.counters.tally.add(tally);
     } else {
-        settle(ctx, &key, tally, stripe.index, first);
+        // A copy, so that only this way has to put them in memory.
+        settle(ctx, &Packet { key, tally: *tally }, stripe, first);
     }
 }
 
 /// Notes that headers had to be copied out of a packet.
 #[inline(always)]
-pub(crate) fn slow_read() {
-    if let Some(totals) = Stripe::current().and_then(Stripe::totals) {
-        totals.outcomes[Outcome::SlowRead as usize] += 1;
-    }
+pub(crate) fn slow_read(stripe: Stripe) {
+    stripe.totals().outcomes[Outcome::SlowRead as usize] += 1;
 }
 
 /// Four multiplications that do not wait for each other, and one that mixes their sum: addresses of
 /// one network would else come to lie in few groups. Without the seed nobody can choose keys that
 /// collide.
 #[inline(always)]
-fn hash(key: &FlowKey, control: &Control) -> u32 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let seed = &control.seed;
-    let sum = key
+fn hash(key: &FlowKey) -> usize {
+    let [a, b, c, d] = &SETTINGS.seed;
+    let mut sum = key
         .mac_vlan
-        .wrapping_mul(seed[0])
-        .wrapping_add(key.addr[0].wrapping_mul(seed[1]))
-        .wrapping_add(key.addr[1].wrapping_mul(seed[2]))
-        .wrapping_add(key.rest.wrapping_mul(seed[3]));
-    let mixed = (sum ^ (sum >> 32)).wrapping_mul(ODD);
-    (mixed >> (64 - control.slot_bits)) as u32
+        .wrapping_mul(setting(a))
+        .wrapping_add(key.addr[0].wrapping_mul(setting(b)))
+        .wrapping_add(key.rest.wrapping_mul(setting(d)));
+    // IPv4 knows at compile time that it has none of this.
+    if key.addr[1] != 0 {
+        sum = sum.wrapping_add(key.addr[1].wrapping_mul(setting(c)));
+    }
+    mix(sum ^ (sum >> 32))
 }
 
 /// Where a key goes whose first group is full: with three eighths of the table taken that is one
 /// key in a hundred, and both its groups are full for one in ten thousand.
 #[inline(always)]
-fn second_group(first: u32, control: &Control) -> u32 {
-    const ODD: u32 = 0x9e37_79b1;
-    first.wrapping_add(1).wrapping_mul(ODD) >> (32 - control.slot_bits)
+fn second_group(first: usize) -> usize {
+    mix(first as u64 + 1)
+}
+
+/// A slot's index from the upper half of a product, where the bits are mixed best.
+#[inline(always)]
+fn mix(word: u64) -> usize {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    (word.wrapping_mul(ODD) >> 32 & setting(&SETTINGS.slot_mask)) as usize
+}
+
+/// What [`settle`] counts. Together, because a function takes five arguments.
+struct Packet {
+    key: FlowKey,
+    tally: Tally,
 }
 
 /// The way off the main path: the key is not in its first slot. It may be in a neighbouring one or,
 /// where that group is full, in its second group; or it takes a slot that is free there, if its
 /// device's quota has room; else the coarser levels get it.
 #[inline(never)]
-fn settle<C: EbpfContext>(ctx: &C, key: &FlowKey, tally: &Tally, index: u32, first: u32) {
-    // The stripe of the first look, even where the epoch has moved on since.
-    let Some(stripe) = Stripe::current().map(|now| Stripe { index, ..now }) else { return };
+fn settle<C: EbpfContext>(ctx: &C, packet: &Packet, stripe: Stripe, first: usize) {
+    let Packet { key, tally } = packet;
     let mut free = None;
-    let second = second_group(first, stripe.control);
+    let second = second_group(first);
     let mut probe = 0;
     while probe < 2 * PROBES {
-        // An aligned group of neighbours: XOR stays in it, whatever its first slot is.
+        // An aligned group of neighbours: XOR stays in it, whatever its first slot is. The mask is
+        // for the verifier.
         let group = if probe < PROBES { first } else { second };
-        let Some(slot) = stripe.slot(group ^ (probe % PROBES)) else { return };
+        let index = (group ^ (probe % PROBES) as usize) & setting(&SETTINGS.slot_mask) as usize;
+        let slot = stripe.slot(index);
         if slot.key == *key {
             return slot.counters.tally.add(tally);
         }
         if slot.key.rest == 0 {
             // Slots are freed all at once, so the key is nowhere behind a free one.
-            free = Some(slot);
+            free = Some(index);
             break;
         }
         probe += 1;
     }
 
-    let Some(totals) = stripe.totals() else { return };
+    let totals = stripe.totals();
     let Some(mut device) = Device::of(key, stripe) else {
         totals.pool[key.direction() as usize].add(tally);
         return event(ctx, key, totals, Outcome::PoolFull);
     };
+    let Some(control) = control() else { return };
+    // SAFETY: the daemon writes quotas before it loads the programs, and never after.
+    let quotas = unsafe { &(*control).quotas };
     // SAFETY: no argument, no precondition.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match free {
-        Some(slot) if device.claims_slot(&stripe.control.quotas, totals) => {
+        Some(index) if device.claims_slot(quotas, totals) => {
+            let slot = stripe.slot(index);
             slot.counters = Counters { tally: *tally, first_seen: now };
             slot.key = *key;
+            stripe.list(totals.outcomes[Outcome::Claim as usize], index);
+            totals.outcomes[Outcome::Claim as usize] += 1;
             return;
         }
         Some(_) => event(ctx, key, totals, Outcome::SlotQuota),
         None => event(ctx, key, totals, Outcome::TableFull),
     }
 
-    let coarse_key = key.coarse(stripe.half());
+    let coarse_key = key.coarse(stripe.half as u32);
     let mut entry = COARSE.get_ptr_mut(coarse_key);
-    if entry.is_none() && device.claims_coarse(&stripe.control.quotas, totals) {
+    if entry.is_none() && device.claims_coarse(quotas, totals) {
         // Another CPU may enter it at the same moment; the look-up then finds that entry.
         let _full_or_there = COARSE.insert(coarse_key, Counters::default(), BPF_NOEXIST as u64);
         entry = COARSE.get_ptr_mut(coarse_key);
@@ -204,7 +252,7 @@ impl Device {
     /// The entry of the key's device; an unknown one is entered, unless the pool is full.
     #[inline(always)]
     fn of(key: &FlowKey, stripe: Stripe) -> Option<Self> {
-        let key = DeviceKey { mac_half: key.mac_vlan & MAC_MASK | (stripe.half() as u64) << 48 };
+        let key = DeviceKey { mac_half: key.mac_vlan & MAC_MASK | (stripe.half as u64) << 48 };
         let (state, stranger) = if let Some(state) = DEVICES.get_ptr_mut(key) {
             (state, false)
         } else if let Some(state) = STRANGERS.get_ptr_mut(key) {
@@ -231,7 +279,6 @@ impl Device {
         }
         totals.pool_slots += self.stranger as u64;
         self.state.slots += 1;
-        totals.outcomes[Outcome::Claim as usize] += 1;
         true
     }
 

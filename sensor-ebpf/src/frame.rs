@@ -84,8 +84,16 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// A frame that has no fragments.
     #[inline(always)]
-    pub(crate) fn xdp(ctx: &XdpContext) -> Self {
+    pub(crate) fn whole(ctx: &XdpContext) -> Self {
+        let (data, end) = (ctx.data(), ctx.data_end());
+        Self { data, end, wire_len: end - data }
+    }
+
+    /// A frame that may have fragments.
+    #[inline(always)]
+    pub(crate) fn partial(ctx: &XdpContext) -> Self {
         // SAFETY: the helper reads the context that the kernel handed in.
         let wire_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
         Self { data: ctx.data(), end: ctx.data_end(), wire_len }

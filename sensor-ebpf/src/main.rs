@@ -35,50 +35,83 @@ use sensor_common::{
     parse::{Frame as _, Link, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6},
 };
 
-use crate::frame::{Linear, SkbCopy, XdpCopy, forget};
+use crate::{
+    count::Stripe,
+    frame::{Linear, SkbCopy, XdpCopy, forget},
+};
 
 /// TC_ACT_UNSPEC is also TCX_NEXT: programs behind this one, and the qdisc's own filters, still
 /// run. TCX_PASS would end the chain.
 const TC_NEXT: i32 = TC_ACT_UNSPEC;
 
-/// Uploads, in the driver.
-#[xdp(frags)]
+/// Uploads, in the driver, where each frame is in one buffer. The kernel sees to that: it attaches
+/// this program to no interface whose frames may have fragments. So their length is at hand without
+/// a call.
+#[xdp]
 pub fn labgate_xdp(ctx: XdpContext) -> u32 {
-    let (frame, link) = (Linear::xdp(&ctx), measure::xdp_link(&ctx));
-    if let Some(parsed) = parse_plain_ipv4(&frame, Direction::Tx, link) {
-        xdp_count(&ctx, &frame, &parsed);
-    } else if let Some(parsed) = parse_plain_ipv6(&frame, Direction::Tx, link) {
-        xdp_count(&ctx, &frame, &parsed);
-    } else {
-        xdp_any(&ctx);
+    let Some(stripe) = Stripe::current() else { return XDP_PASS };
+    if !xdp_plain(&ctx, stripe, &Linear::whole(&ctx)) {
+        xdp_any(&ctx, stripe);
     }
     XDP_PASS
 }
 
-/// All other frames.
+/// Uploads, in the driver, where frames may go on in fragments (jumbo frames).
+#[xdp(frags)]
+pub fn labgate_xdp_frags(ctx: XdpContext) -> u32 {
+    let Some(stripe) = Stripe::current() else { return XDP_PASS };
+    if !xdp_plain(&ctx, stripe, &Linear::partial(&ctx)) {
+        xdp_frags_any(&ctx, stripe);
+    }
+    XDP_PASS
+}
+
+/// Counts a plain frame; says whether it is one.
+#[inline(always)]
+fn xdp_plain(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
+    let link = || measure::xdp_link(ctx);
+    if let Some(parsed) = parse_plain_ipv4(frame, Direction::Tx, link) {
+        xdp_count(ctx, stripe, frame, &parsed);
+    } else if let Some(parsed) = parse_plain_ipv6(frame, Direction::Tx, link) {
+        xdp_count(ctx, stripe, frame, &parsed);
+    } else {
+        return false;
+    }
+    true
+}
+
 #[inline(never)]
-fn xdp_any(ctx: &XdpContext) {
-    let (frame, link) = (Linear::xdp(ctx), measure::xdp_link(ctx));
+fn xdp_any(ctx: &XdpContext, stripe: Stripe) {
+    let (frame, link) = (Linear::whole(ctx), measure::xdp_link(ctx));
+    let mut parsed = parse(&frame, Direction::Tx, link);
+    parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
+    xdp_count(ctx, stripe, &frame, &parsed);
+}
+
+#[inline(never)]
+fn xdp_frags_any(ctx: &XdpContext, stripe: Stripe) {
+    let (frame, link) = (Linear::partial(ctx), measure::xdp_link(ctx));
     let mut parsed = parse(&frame, Direction::Tx, link);
     if parsed.cut && frame.is_partial() {
         parsed = parse(&XdpCopy::new(ctx, frame.wire_len()), Direction::Tx, link);
-        count::slow_read();
+        count::slow_read(stripe);
     }
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
-    xdp_count(ctx, &frame, &parsed);
+    xdp_count(ctx, stripe, &frame, &parsed);
 }
 
 #[inline(always)]
-fn xdp_count(ctx: &XdpContext, frame: &Linear, parsed: &Parsed) {
+fn xdp_count(ctx: &XdpContext, stripe: Stripe, frame: &Linear, parsed: &Parsed) {
     let tally = measure::single(frame.wire_len(), parsed.payload);
-    count::count(ctx, parsed.key, Direction::Tx, &tally);
+    count::count(ctx, stripe, parsed.key, Direction::Tx, &tally);
 }
 
 /// Uploads, where native XDP can't be had.
 #[classifier]
 pub fn labgate_ingress(ctx: TcContext) -> i32 {
-    if !skb_plain(&ctx, Direction::Tx) {
-        ingress_any(&ctx);
+    let Some(stripe) = Stripe::current() else { return TC_NEXT };
+    if !skb_plain(&ctx, stripe, Direction::Tx) {
+        ingress_any(&ctx, stripe);
     }
     TC_NEXT
 }
@@ -86,30 +119,31 @@ pub fn labgate_ingress(ctx: TcContext) -> i32 {
 /// Downloads.
 #[classifier]
 pub fn labgate_egress(ctx: TcContext) -> i32 {
-    if !skb_plain(&ctx, Direction::Rx) {
-        egress_any(&ctx);
+    let Some(stripe) = Stripe::current() else { return TC_NEXT };
+    if !skb_plain(&ctx, stripe, Direction::Rx) {
+        egress_any(&ctx, stripe);
     }
     TC_NEXT
 }
 
 #[inline(never)]
-fn ingress_any(ctx: &TcContext) {
-    skb_any(ctx, Direction::Tx);
+fn ingress_any(ctx: &TcContext, stripe: Stripe) {
+    skb_any(ctx, stripe, Direction::Tx);
 }
 
 #[inline(never)]
-fn egress_any(ctx: &TcContext) {
-    skb_any(ctx, Direction::Rx);
+fn egress_any(ctx: &TcContext, stripe: Stripe) {
+    skb_any(ctx, stripe, Direction::Rx);
 }
 
 /// Counts a plain packet; says whether it is one.
 #[inline(always)]
-fn skb_plain(ctx: &TcContext, direction: Direction) -> bool {
+fn skb_plain(ctx: &TcContext, stripe: Stripe, direction: Direction) -> bool {
     let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
-    if let Some(parsed) = parse_plain_ipv4(&frame, direction, link) {
-        skb_count(ctx, direction, link, &parsed);
-    } else if let Some(parsed) = parse_plain_ipv6(&frame, direction, link) {
-        skb_count(ctx, direction, link, &parsed);
+    if let Some(parsed) = parse_plain_ipv4(&frame, direction, || link) {
+        skb_count(ctx, stripe, direction, link, &parsed);
+    } else if let Some(parsed) = parse_plain_ipv6(&frame, direction, || link) {
+        skb_count(ctx, stripe, direction, link, &parsed);
     } else {
         return false;
     }
@@ -117,21 +151,21 @@ fn skb_plain(ctx: &TcContext, direction: Direction) -> bool {
 }
 
 #[inline(always)]
-fn skb_any(ctx: &TcContext, direction: Direction) {
+fn skb_any(ctx: &TcContext, stripe: Stripe, direction: Direction) {
     let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
     let mut parsed = parse(&frame, direction, link);
     if parsed.cut && frame.is_partial() {
         parsed = parse(&SkbCopy::new(ctx), direction, link);
-        count::slow_read();
+        count::slow_read(stripe);
     }
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
-    skb_count(ctx, direction, link, &parsed);
+    skb_count(ctx, stripe, direction, link, &parsed);
 }
 
 #[inline(always)]
-fn skb_count(ctx: &TcContext, direction: Direction, link: Link, parsed: &Parsed) {
+fn skb_count(ctx: &TcContext, stripe: Stripe, direction: Direction, link: Link, parsed: &Parsed) {
     let tally = measure::skb(ctx, direction, link, parsed);
-    count::count(ctx, parsed.key, direction, &tally);
+    count::count(ctx, stripe, parsed.key, direction, &tally);
 }
 
 /// Loops, so that the verifier refuses a program that could reach it.

@@ -1,30 +1,33 @@
-//! The maps. Sizes marked "set at load" come from the daemon's configuration.
+//! What the programs write. Sizes marked "set at load" come from the daemon's configuration.
+
+use core::ptr;
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, PerCpuHashMap},
     macros::btf_map,
 };
-use sensor_common::layout::{
-    CoarseKey, Control, Counters, DeviceKey, DeviceState, FlowSlot, HALVES, MIN_SLOTS, Totals,
-};
+use sensor_common::layout::{CoarseKey, Counters, DeviceKey, DeviceState, Settings};
 
-const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
-const HALVES_USIZE: usize = HALVES as usize;
-
-/// The flow table: half x CPU x slot. The size is set at load.
+/// The state: control block, totals, flow table. All of it is one value, so that a program looks up
+/// once, before anything else, and then only adds offsets: a look-up for each part took half as many
+/// instructions again. The daemon makes this map with its real size, which the verifier then knows;
+/// the type here is a place holder.
 #[btf_map]
-pub(crate) static FLOWS: Array<FlowSlot, { HALVES_USIZE * MIN_SLOTS as usize }, MMAPABLE> =
-    Array::new();
+pub(crate) static STATE: Array<[u64; 8], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Totals: half x CPU. The size is set at load.
-#[btf_map]
-pub(crate) static TOTALS: Array<Totals, HALVES_USIZE, MMAPABLE> = Array::new();
+/// Read-only to the programs, so the verifier knows the values: an index that was masked with one of
+/// them is within bounds. Set at load; to be read with [`setting`].
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings =
+    Settings { seed: [1; 4], slot_mask: 0, stripes: 0, stripe_bytes: 0, list_at: 0 };
 
-/// Which epoch it is, and all that the daemon settles before it loads the programs. An array:
-/// `.bss` and `.rodata` can be neither mapped nor pinned.
-#[btf_map]
-pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
+/// A field of [`SETTINGS`], whose initial value the compiler would take for the final one.
+#[inline(always)]
+pub(crate) fn setting(field: &'static u64) -> u64 {
+    // SAFETY: it is a reference.
+    unsafe { ptr::read_volatile(field) }
+}
 
 /// The coarse level, for packets whose group of slots is full. Never an LRU map: it evicts live
 /// counters silently. The size is set at load.

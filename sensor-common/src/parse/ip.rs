@@ -9,8 +9,8 @@ const EXTENSION_HEADER: usize = 8;
 
 const IP_HOP_BY_HOP: u8 = 0;
 const IP_ICMP: u8 = 1;
-const IP_TCP: u8 = 6;
-const IP_UDP: u8 = 17;
+pub(super) const IP_TCP: u8 = 6;
+pub(super) const IP_UDP: u8 = 17;
 const IP_DCCP: u8 = 33;
 const IP_ROUTING: u8 = 43;
 const IP_FRAGMENT: u8 = 44;
@@ -23,7 +23,7 @@ const IP_UDP_LITE: u8 = 136;
 const IP_HIP: u8 = 139;
 const IP_SHIM6: u8 = 140;
 
-const TCP_HEADER: usize = 20;
+pub(super) const TCP_HEADER: usize = 20;
 
 /// A packet whose IP header is sound.
 #[derive(Clone, Copy)]
@@ -31,13 +31,13 @@ pub(super) struct Packet {
     class: Class,
     /// The far address.
     addr: [u64; 2],
-    pub(super) upper: Upper,
+    upper: Upper,
 }
 
 /// What lies behind the IP header.
 #[derive(Clone, Copy)]
-pub(super) struct Upper {
-    pub(super) protocol: u8,
+struct Upper {
+    protocol: u8,
     at: usize,
     /// Octets from `at` on by the IP length, or [`REST_OF_FRAME`].
     len: usize,
@@ -91,7 +91,7 @@ pub(super) fn ipv6<F: Frame>(frame: &F, origin: Origin, at: usize) -> Result<Pac
 }
 
 #[inline(always)]
-pub(super) const fn is_extension(protocol: u8) -> bool {
+const fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
         IP_HOP_BY_HOP
@@ -139,16 +139,6 @@ impl Packet {
         self
     }
 
-    /// The packet, if it is whole.
-    #[inline(always)]
-    pub(super) fn plain<F: Frame>(self, frame: &F, origin: Origin) -> Option<Parsed> {
-        if self.upper.at + self.upper.len > frame.wire_len() {
-            return None;
-        }
-        let parsed = self.transport(frame, origin);
-        if parsed.cut { None } else { Some(parsed) }
-    }
-
     /// As [`Packet::transport`], behind IPv6's extension headers.
     #[inline(always)]
     pub(super) fn behind_extensions<F: Frame>(mut self, frame: &F, origin: Origin) -> Parsed {
@@ -173,7 +163,7 @@ impl Packet {
                     header_len = TCP_HEADER;
                     if upper.len < TCP_HEADER {
                     } else if let Some(tcp) = frame.octets::<TCP_HEADER>(upper.at) {
-                        port = u16::from_be(tcp.u16(far_port));
+                        port = tcp.u16(far_port);
                         let data_offset = (tcp.u8(12) >> 4) as usize * 4;
                         if data_offset > header_len {
                             header_len = data_offset;
@@ -189,7 +179,7 @@ impl Packet {
                     };
                     if upper.len < 4 {
                     } else if let Some(ports) = frame.octets::<4>(upper.at) {
-                        port = u16::from_be(ports.u16(far_port));
+                        port = ports.u16(far_port);
                     } else {
                         cut = true;
                     }

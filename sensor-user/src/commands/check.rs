@@ -48,9 +48,15 @@ pub fn check(path: &Path) -> Result<()> {
     if let Err(error) = GracePeriod::new() {
         problem(&error);
     }
-    let cpus = possible_cpus();
-    let mebibytes = sizes(&config).memory(cpus).div_ceil(1 << 20);
-    println!("memory: {mebibytes} MiB of kernel memory for the tables of {cpus} CPUs");
+    let (cpus, sizes) = (possible_cpus(), sizes(&config));
+    if let Err(error) = sizes.check(cpus) {
+        problem(&error);
+    }
+    let mebibytes = sizes.memory(cpus).div_ceil(1 << 20);
+    println!(
+        "memory: {mebibytes} MiB of kernel memory for the tables of {cpus} CPUs, {} flow slots each",
+        sizes.flow_slots_per_cpu
+    );
 
     if problems > 0 {
         bail!("{} can't be run here: {problems} problem(s), listed above", path.display());

@@ -22,6 +22,7 @@ use crate::{
     join::{Joiner, devices::Inventory, geo::GeoDb},
     kernel::{
         Attached, GracePeriod, Sensor, Sizes, check_kernel, check_privileges, ethernet_index,
+        possible_cpus,
     },
     model::Mac,
     sinks::{Sinks, http},
@@ -139,7 +140,10 @@ pub(super) fn open_geo(config: &Config) -> Result<GeoDb> {
 pub(super) fn sizes(config: &Config) -> Sizes {
     let macs = device_macs(config).len();
     Sizes {
-        flow_slots_per_cpu: config.limits.flow_slots_per_cpu,
+        flow_slots_per_cpu: config
+            .limits
+            .flow_slots_per_cpu
+            .unwrap_or_else(|| Sizes::default_slots(possible_cpus())),
         coarse_entries: config.limits.coarse_entries,
         device_macs: u32::try_from(macs).unwrap_or(u32::MAX),
         unknown_devices: config.limits.unknown_devices,

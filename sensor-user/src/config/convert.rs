@@ -109,8 +109,7 @@ fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {
     };
     let flow_slots_per_cpu = fields
         .get("flow_slots_per_cpu")
-        .and_then(|field| values::power_of_two(reader, field, &(MIN_SLOTS..=4_194_304)))
-        .unwrap_or(default.flow_slots_per_cpu);
+        .and_then(|field| values::power_of_two(reader, field, &(MIN_SLOTS..=2_097_152)));
     let mut number = |key, range: RangeInclusive<u32>, default| {
         fields.get(key).and_then(|field| values::number(reader, field, &range)).unwrap_or(default)
     };

@@ -149,8 +149,9 @@ pub struct GroupPolicy {
 /// Sizes of tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Lines of the flow table for each CPU and half; a power of two.
-    pub flow_slots_per_cpu: u32,
+    /// Slots of the flow table for each CPU and half; a power of two. `None`: as the machine has
+    /// CPUs.
+    pub flow_slots_per_cpu: Option<u32>,
     /// Entries of the coarse level.
     pub coarse_entries: u32,
     /// MAC addresses outside the list of devices that are told apart.
@@ -164,7 +165,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            flow_slots_per_cpu: 65_536,
+            flow_slots_per_cpu: None,
             coarse_entries: 65_536,
             unknown_devices: 256,
             destinations_per_device: 8192,

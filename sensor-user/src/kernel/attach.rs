@@ -13,7 +13,7 @@ use aya::programs::{
 
 use super::{
     interface::{InterfaceError, ethernet_index},
-    sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor},
+    sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor, XdpBuffers},
 };
 use crate::config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken};
 
@@ -135,7 +135,14 @@ impl Attached {
         let (egress_link, egress) = attach_tc(sensor, &interface, TcAttachType::Egress, tc)?;
         let native = match config.attach {
             AttachMode::Tc => None,
-            AttachMode::Auto | AttachMode::Xdp => Some(attach_xdp(sensor, ifindex)?),
+            AttachMode::Auto | AttachMode::Xdp => {
+                Some(match attach_xdp(sensor, ifindex, XdpBuffers::One)? {
+                    Err(refusal) if !refusal.taken() => {
+                        attach_xdp(sensor, ifindex, XdpBuffers::Fragments)?
+                    }
+                    settled => settled,
+                })
+            }
         };
         let mut fallback_reason = String::new();
         let ingress_link = match native {
@@ -185,8 +192,12 @@ impl Refusal {
     }
 }
 
-fn attach_xdp(sensor: &mut Sensor, ifindex: u32) -> Result<Result<FdLink, Refusal>, LoadError> {
-    let program = sensor.xdp()?;
+fn attach_xdp(
+    sensor: &mut Sensor,
+    ifindex: u32,
+    buffers: XdpBuffers,
+) -> Result<Result<FdLink, Refusal>, LoadError> {
+    let program = sensor.xdp(buffers)?;
     let link =
         program.attach_to_if_index(ifindex, XdpMode::Driver).and_then(|id| program.take_link(id));
     Ok(match link {

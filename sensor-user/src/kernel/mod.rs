@@ -4,13 +4,14 @@
 //! [`Table`] flips, reads and clears what they count.
 
 mod attach;
+mod bpffs;
 mod counters;
 mod grace;
 mod hash;
 mod interface;
-mod map_memory;
 mod privileges;
 mod sensor;
+mod state_memory;
 mod table;
 
 pub use attach::{AttachError, Attached, EgressMode, IngressMode, remove_leftovers};
@@ -18,5 +19,5 @@ pub use counters::{CountersError, interface_counters};
 pub use grace::{GraceError, GracePeriod};
 pub use interface::{InterfaceError, ethernet_index};
 pub use privileges::{PrivilegeError, check_kernel, check_privileges};
-pub use sensor::{LoadError, Sensor, Sizes, possible_cpus};
+pub use sensor::{LoadError, Sensor, Sizes, XdpBuffers, possible_cpus};
 pub use table::{DrainError, RawEpoch, Table};

@@ -3,20 +3,23 @@
 use std::{io, mem::size_of, ptr};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{MapData, MapError, PerCpuHashMap},
+    pin::PinError,
     programs::{ProgramError, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use aya_log::EbpfLogger;
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use sensor_common::layout::{
-    CoarseKey, Control, Counters, DeviceKey, DeviceState, FlowSlot, HALVES, LAYOUT_VERSION, Quotas,
-    Totals,
+    CoarseKey, Control, Counters, DeviceKey, DeviceState, Geometry, HALVES, LAYOUT_VERSION,
+    MIN_SLOTS, Quotas, Settings,
 };
 
 use super::{
+    bpffs::PrivateBpffs,
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
-    map_memory::MapMemory,
+    state_memory::StateMemory,
     table::Table,
 };
 use crate::model::Mac;
@@ -25,9 +28,30 @@ use crate::model::Mac;
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-ebpf"));
 
 /// Program names, as `bpftool prog show` lists them.
-pub(super) const XDP_PROGRAM: &str = "labgate_xdp";
 pub(super) const INGRESS_PROGRAM: &str = "labgate_ingress";
 pub(super) const EGRESS_PROGRAM: &str = "labgate_egress";
+
+/// How frames lie in memory where a program at native XDP sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XdpBuffers {
+    /// Each in one buffer: the kernel attaches the program only where that is so, and refuses a
+    /// greater MTU while it is attached.
+    One,
+    /// They may go on in fragments, as jumbo frames do; a little slower.
+    Fragments,
+}
+
+impl XdpBuffers {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::One => "labgate_xdp",
+            Self::Fragments => "labgate_xdp_frags",
+        }
+    }
+}
+
+/// Name of the state map.
+const STATE: &str = "labgate_state";
 
 /// How large the maps are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,24 +68,45 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Slots of the flow table where the configuration names none.
+    pub fn default_slots(cpus: usize) -> u32 {
+        let most = u32::try_from(cpus).ok().and_then(Geometry::max_slots);
+        most.unwrap_or(MIN_SLOTS).min(DEFAULT_SLOTS)
+    }
+
+    /// Says whether the programs can address tables of that size for so many CPUs.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::TooLarge`].
+    pub fn check(&self, cpus: usize) -> Result<(), LoadError> {
+        let most = u32::try_from(cpus).ok().and_then(Geometry::max_slots).unwrap_or(0);
+        if self.flow_slots_per_cpu <= most {
+            Ok(())
+        } else {
+            Err(LoadError::TooLarge { slots: self.flow_slots_per_cpu, cpus, most })
+        }
+    }
+
     /// Kernel memory of all maps in bytes, on a machine with so many possible CPUs.
     pub fn memory(&self, cpus: usize) -> u64 {
+        let geometry = self.geometry(u32::try_from(cpus).unwrap_or(u32::MAX));
         let (cpus, halves) = (cpus as u64, u64::from(HALVES));
-        let flows =
-            halves * cpus * u64::from(self.flow_slots_per_cpu) * size_of::<FlowSlot>() as u64;
-        let totals = halves * cpus * size_of::<Totals>() as u64;
         // A preallocated per-CPU hash: key, element header and bucket, and a value for each CPU.
         let hash = |entries: u64, key: usize, value: usize| {
             entries * (key as u64 + 64 + cpus * value as u64)
         };
-        flows
-            + totals
+        geometry.state_bytes()
             + hash(self.coarse_entries.into(), size_of::<CoarseKey>(), size_of::<Counters>())
             + hash(
                 halves * (u64::from(self.device_macs) + u64::from(self.unknown_devices)),
                 size_of::<DeviceKey>(),
                 size_of::<DeviceState>(),
             )
+    }
+
+    fn geometry(&self, cpus: u32) -> Geometry {
+        Geometry { cpus, slots: self.flow_slots_per_cpu }
     }
 
     /// Who may hold how much. All quotas together are half of the table; a quarter of it goes to
@@ -91,6 +136,9 @@ impl Sizes {
     }
 }
 
+/// Slots where the configuration names none, if the machine has not too many CPUs for that.
+const DEFAULT_SLOTS: u32 = 65_536;
+
 /// CPUs that may ever be online: the table has a stripe for each. One where the kernel won't say.
 pub fn possible_cpus() -> usize {
     nr_cpus().unwrap_or(1)
@@ -118,6 +166,14 @@ pub enum LoadError {
         /// What is wrong.
         error: MapError,
     },
+    /// A map can't be handed to the programs.
+    #[error("can't pin map {map}: {error}")]
+    Pin {
+        /// Its name.
+        map: &'static str,
+        /// What is wrong.
+        error: PinError,
+    },
     /// A map can't be mapped into memory.
     #[error("can't map {map} into memory: {error}")]
     Memory {
@@ -125,6 +181,19 @@ pub enum LoadError {
         map: &'static str,
         /// The system's error.
         error: io::Error,
+    },
+    /// More slots than the programs can address.
+    #[error(
+        "`flow_slots_per_cpu: {slots}` is too large for {cpus} CPUs: write at most {most} (all \
+         tables together have to stay below 512 MiB)"
+    )]
+    TooLarge {
+        /// What was asked for.
+        slots: u32,
+        /// CPUs that may come online.
+        cpus: usize,
+        /// The largest number that fits; 0 where none does.
+        most: u32,
     },
     /// A system call failed.
     #[error("can't {what}: {error}")]
@@ -159,22 +228,34 @@ impl Sensor {
     /// When the kernel refuses maps or programs.
     pub fn load(sizes: &Sizes, devices: &[Mac]) -> Result<(Self, Table), LoadError> {
         let cpus = nr_cpus().map_err(|(what, error)| LoadError::System { what, error })?;
-        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / HALVES);
-        let stripes = HALVES * cpus;
+        sizes.check(cpus)?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let control = control(sizes, cpus)?;
+        let state = create_state(control.geometry)?;
+        let pins = PrivateBpffs::new()
+            .map_err(|error| LoadError::System { what: "make a BPF file system", error })?;
+        let pin = pins.path("state");
+        state.pin(&pin).map_err(|error| LoadError::Pin { map: STATE, error })?;
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries("FLOWS", stripes * sizes.flow_slots_per_cpu)
-            .map_max_entries("TOTALS", stripes)
+            // A pinned map is taken as it is, whatever size the object names.
+            .map_pin_path("STATE", pin)
+            .override_global("SETTINGS", &PodSettings(Settings::new(&control)), true)
             .map_max_entries("COARSE", sizes.coarse_entries)
             .map_max_entries("DEVICES", (HALVES * sizes.device_macs).max(1))
             .map_max_entries("STRANGERS", (HALVES * sizes.unknown_devices).max(1))
             .load(PROGRAMS)?;
-        let table = table(&mut ebpf, cpus, sizes, devices)?;
+        let memory = StateMemory::new(state.fd(), control.geometry)
+            .map_err(|error| LoadError::Memory { map: STATE, error })?;
+        memory.write_control(control);
+        let table = table(&mut ebpf, memory, devices)?;
         let log = EbpfLogger::init(&mut ebpf).ok();
         let mut sensor = Self { ebpf, log };
         for name in [INGRESS_PROGRAM, EGRESS_PROGRAM] {
             sensor.classifier(name)?.load().map_err(refused(name))?;
         }
-        sensor.xdp()?.load().map_err(refused(XDP_PROGRAM))?;
+        for buffers in [XdpBuffers::One, XdpBuffers::Fragments] {
+            sensor.xdp(buffers)?.load().map_err(refused(buffers.program()))?;
+        }
         Ok((sensor, table))
     }
 
@@ -185,16 +266,17 @@ impl Sensor {
         }
     }
 
-    /// The program at native XDP.
+    /// A program at native XDP.
     ///
     /// # Errors
     ///
     /// When the object lacks it, which no built object does.
-    pub fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
-        let program = self.ebpf.program_mut(XDP_PROGRAM);
+    pub fn xdp(&mut self, buffers: XdpBuffers) -> Result<&mut Xdp, LoadError> {
+        let name = buffers.program();
+        let program = self.ebpf.program_mut(name);
         match program.map(TryInto::try_into) {
             Some(Ok(program)) => Ok(program),
-            _ => Err(missing(XDP_PROGRAM)),
+            _ => Err(missing(name)),
         }
     }
 
@@ -221,23 +303,38 @@ fn missing(program: &'static str) -> LoadError {
     LoadError::Program { program, error }
 }
 
-fn table(ebpf: &mut Ebpf, cpus: u32, sizes: &Sizes, devices: &[Mac]) -> Result<Table, LoadError> {
-    let control: MapMemory<Control> = memory(ebpf, "CONTROL", 1)?;
+/// Constants of the programs, as aya wants them.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodSettings(Settings);
+
+// SAFETY: integers only, without padding (asserted in `sensor_common::layout`).
+unsafe impl Pod for PodSettings {}
+
+/// Everything that is settled before the programs are loaded.
+fn control(sizes: &Sizes, cpus: u32) -> Result<Control, LoadError> {
     let [seed @ .., a, b] = random()?;
-    let settled = Control {
+    Ok(Control {
         epoch: 0,
-        cpus,
-        slot_bits: sizes.flow_slots_per_cpu.ilog2(),
         layout_version: LAYOUT_VERSION,
+        geometry: sizes.geometry(cpus),
         seed: seed.map(|word| word | 1),
         table_id: [a, b],
         quotas: sizes.quotas(cpus),
-    };
-    control.write(0, settled);
-    let stripes = (HALVES * cpus) as usize;
-    let totals: MapMemory<Totals> = memory(ebpf, "TOTALS", stripes)?;
-    let flows: MapMemory<FlowSlot> =
-        memory(ebpf, "FLOWS", stripes * sizes.flow_slots_per_cpu as usize)?;
+    })
+}
+
+/// Makes the state map: one entry that is the whole state.
+fn create_state(geometry: Geometry) -> Result<MapData, LoadError> {
+    const KEY_SIZE: u32 = 4;
+    let map_error = |error| LoadError::Map { map: STATE, error };
+    let size = u32::try_from(geometry.state_bytes()).unwrap_or(u32::MAX);
+    let map_type = BPF_MAP_TYPE_ARRAY as u32;
+    let array = aya_obj::Map::new_from_params(map_type, KEY_SIZE, size, 1, BPF_F_MMAPABLE);
+    MapData::create(array, STATE, None).map_err(map_error)
+}
+
+fn table(ebpf: &mut Ebpf, state: StateMemory, devices: &[Mac]) -> Result<Table, LoadError> {
     let coarse =
         HalfHash::<PodCoarseKey, PodCounters>::new(hash(ebpf, "COARSE")?, |key| key.0.half());
     let half_of = |key: &PodDeviceKey| key.0.half();
@@ -250,22 +347,10 @@ fn table(ebpf: &mut Ebpf, cpus: u32, sizes: &Sizes, devices: &[Mac]) -> Result<T
         }
     }
     let strangers = HalfHash::new(hash(ebpf, "STRANGERS")?, half_of);
-    Ok(Table::new(control, totals, flows, coarse, known, strangers))
+    Ok(Table::new(state, coarse, known, strangers))
 }
 
-fn memory<T: Copy>(
-    ebpf: &Ebpf,
-    map: &'static str,
-    entries: usize,
-) -> Result<MapMemory<T>, LoadError> {
-    let data = match ebpf.map(map) {
-        Some(aya::maps::Map::Array(data)) => data,
-        _ => return Err(no_map(map)),
-    };
-    MapMemory::new(data.fd(), entries).map_err(|error| LoadError::Memory { map, error })
-}
-
-fn hash<K: aya::Pod, V: aya::Pod>(
+fn hash<K: Pod, V: Pod>(
     ebpf: &mut Ebpf,
     map: &'static str,
 ) -> Result<PerCpuHashMap<MapData, K, V>, LoadError> {

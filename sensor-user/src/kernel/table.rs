@@ -7,17 +7,17 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use aya::maps::MapError;
-use sensor_common::layout::{Control, Counters, FlowKey, FlowSlot, HALVES, Outcome, Tally, Totals};
+use sensor_common::layout::{Counters, FlowKey, HALVES, Outcome, Tally, Totals};
 
 use super::{
     grace::{GraceError, GracePeriod},
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
-    map_memory::MapMemory,
+    state_memory::StateMemory,
 };
 use crate::model::Mac;
 
@@ -61,16 +61,15 @@ enum Phase {
     Cleared,
     /// Flipped away, not yet read.
     Flipped(u32),
-    /// Read and handed out, not yet cleared.
-    Read { epoch: u32, quiet: bool },
+    /// Read and handed out, not yet cleared. `quiet`: nothing was counted; `coarse`: the coarse level
+    /// has entries.
+    Read { epoch: u32, quiet: bool, coarse: bool },
 }
 
 /// The maps of a loaded sensor.
 pub struct Table {
     phase: Phase,
-    control: MapMemory<Control>,
-    totals: MapMemory<Totals>,
-    flows: MapMemory<FlowSlot>,
+    state: StateMemory,
     coarse: HalfHash<PodCoarseKey, PodCounters>,
     known: HalfHash<PodDeviceKey, PodDeviceState>,
     strangers: HalfHash<PodDeviceKey, PodDeviceState>,
@@ -78,25 +77,17 @@ pub struct Table {
 
 impl Table {
     pub(super) fn new(
-        control: MapMemory<Control>,
-        totals: MapMemory<Totals>,
-        flows: MapMemory<FlowSlot>,
+        state: StateMemory,
         coarse: HalfHash<PodCoarseKey, PodCounters>,
         known: HalfHash<PodDeviceKey, PodDeviceState>,
         strangers: HalfHash<PodDeviceKey, PodDeviceState>,
     ) -> Self {
-        Self { phase: Phase::Cleared, control, totals, flows, coarse, known, strangers }
+        Self { phase: Phase::Cleared, state, coarse, known, strangers }
     }
 
     /// The epoch that the programs write now.
     pub fn epoch(&self) -> u32 {
-        self.epoch_word().load(Ordering::Acquire)
-    }
-
-    fn epoch_word(&self) -> &AtomicU32 {
-        // SAFETY: aligned, mapped as long as `self`, and written only through this atomic; the
-        // programs read it as one word.
-        unsafe { AtomicU32::from_ptr(&raw mut (*self.control.entry(0)).epoch) }
+        self.state.epoch().load(Ordering::Acquire)
     }
 
     /// Ends the epoch: moves the programs to the other half, waits until none is left in the old
@@ -113,7 +104,7 @@ impl Table {
         let epoch = match self.phase {
             Phase::Flipped(epoch) => epoch,
             Phase::Cleared | Phase::Read { .. } => {
-                let epoch = self.epoch_word().fetch_add(1, Ordering::AcqRel);
+                let epoch = self.state.epoch().fetch_add(1, Ordering::AcqRel);
                 self.phase = Phase::Flipped(epoch);
                 epoch
             }
@@ -123,7 +114,11 @@ impl Table {
         grace.wait()?;
         let waited = began.elapsed();
         let raw = RawEpoch { waited, ..self.read(epoch, &clocks)? };
-        self.phase = Phase::Read { epoch, quiet: raw.totals == Totals::default() };
+        self.phase = Phase::Read {
+            epoch,
+            quiet: raw.totals == Totals::default(),
+            coarse: has_coarse(&raw.totals),
+        };
         Ok(raw)
     }
 
@@ -131,19 +126,12 @@ impl Table {
     fn read(&self, epoch: u32, clocks: &Clocks) -> Result<RawEpoch, DrainError> {
         let half = epoch % HALVES;
         let mut raw = RawEpoch { epoch, ended: clocks.unix, ..RawEpoch::default() };
-        for index in self.half_of(self.totals.len(), half) {
-            add_totals(&mut raw.totals, &self.totals.read(index));
+        for stripe in self.state.half(half) {
+            add_totals(&mut raw.totals, &stripe.totals());
+            raw.flows.extend(stripe.taken().map(|slot| (slot.key, clocks.to_unix(slot.counters))));
         }
-        for index in self.half_of(self.flows.len(), half) {
-            // One word tells whether the slot is taken; most are not.
-            // SAFETY: within the mapping (`entry` checks), aligned, valid for any octets.
-            let taken = unsafe { (&raw const (*self.flows.entry(index)).key.rest).read_volatile() };
-            if taken != 0 {
-                let slot = self.flows.read(index);
-                raw.flows.push((slot.key, clocks.to_unix(slot.counters)));
-            }
-        }
-        for (key, values) in self.coarse.read(half)? {
+        let coarse = if has_coarse(&raw.totals) { self.coarse.read(half)? } else { Vec::new() };
+        for (key, values) in coarse {
             for PodCounters(counters) in values.iter().filter(|value| value.0.tally.packets > 0) {
                 raw.coarse.push((key.0.widen(), clocks.to_unix(*counters)));
             }
@@ -171,34 +159,29 @@ impl Table {
     ///
     /// When a map can't be written; the next call goes on with it.
     pub fn clear(&mut self) -> Result<(), DrainError> {
-        let Phase::Read { epoch, quiet } = self.phase else { return Ok(()) };
+        let Phase::Read { epoch, quiet, coarse } = self.phase else { return Ok(()) };
         if quiet {
             self.phase = Phase::Cleared;
             return Ok(());
         }
         let half = epoch % HALVES;
-        for index in self.half_of(self.flows.len(), half) {
-            // SAFETY: as in `read`.
-            let taken = unsafe { (&raw const (*self.flows.entry(index)).key.rest).read_volatile() };
-            if taken != 0 {
-                self.flows.write(index, FlowSlot::default());
-            }
+        if coarse {
+            self.coarse.remove_half(half)?;
         }
-        self.coarse.remove_half(half)?;
         self.known.zero_half(half)?;
         self.strangers.remove_half(half)?;
-        for index in self.half_of(self.totals.len(), half) {
-            self.totals.write(index, Totals::default());
+        for stripe in self.state.half(half) {
+            stripe.clear();
         }
         self.phase = Phase::Cleared;
         Ok(())
     }
+}
 
-    fn half_of(&self, len: usize, half: u32) -> std::ops::Range<usize> {
-        let part = len / HALVES as usize;
-        let start = half as usize * part;
-        start..start + part
-    }
+/// Whether the coarse level has entries. If not it is not walked, which takes as long as the map is
+/// large, however few its entries are.
+fn has_coarse(totals: &Totals) -> bool {
+    totals.outcomes[Outcome::CoarseClaim as usize] > 0
 }
 
 fn add_totals(sum: &mut Totals, cpu: &Totals) {

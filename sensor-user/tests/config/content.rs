@@ -380,7 +380,7 @@ error: `flow_slots_per_cpu` cannot be `8388608`
  --> config.yaml:2:30
   |
 2 | limits: {flow_slots_per_cpu: 8388608}
-  |                              ^^^^^^^ write a whole number from 1024 to 4194304
+  |                              ^^^^^^^ write a whole number from 1024 to 2097152
 ",
     );
 }

@@ -110,7 +110,7 @@ fn every_key_arrives() {
     assert_eq!(
         config.limits,
         Limits {
-            flow_slots_per_cpu: 1024,
+            flow_slots_per_cpu: Some(1024),
             coarse_entries: 2048,
             unknown_devices: 3,
             destinations_per_device: 16,
@@ -127,7 +127,7 @@ fn one_interface_is_enough() {
     assert_eq!(config.epoch, Duration::from_secs(1));
     assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 9469)));
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.limits.flow_slots_per_cpu, 65_536);
+    assert_eq!(config.limits.flow_slots_per_cpu, None);
     assert_eq!(config.log, LevelFilter::INFO);
     assert_eq!(config, good("interfaces: [{name: lan0}]"));
 }
@@ -142,11 +142,11 @@ fn the_ends_of_ranges_are_inside() {
     let sixty_four = "é".repeat(64);
     let config = good(&format!(
         "interfaces: [{fifteen}]\ndevices: [{{name: {sixty_four}, mac: 02:00:00:00:00:01}}]\n\
-         limits: {{flow_slots_per_cpu: 4194304}}\n"
+         limits: {{flow_slots_per_cpu: 2097152}}\n"
     ));
     assert_eq!(config.interfaces[0].name, fifteen);
     assert_eq!(config.devices[0].name, sixty_four);
-    assert_eq!(config.limits.flow_slots_per_cpu, 4_194_304);
+    assert_eq!(config.limits.flow_slots_per_cpu, Some(2_097_152));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Where native XDP can't be had: TC ingress and the reason, or a refusal; never generic XDP.
 
 use aya::programs::XdpMode;
-use labgate::kernel::{Sensor as Programs, Sizes};
+use labgate::kernel::{Sensor as Programs, Sizes, XdpBuffers};
 use xtask::bench::{
     Bench, Options,
     plan::{LAN0, LAN1},
@@ -81,7 +81,7 @@ fn a_taken_xdp_slot_is_refused_or_left_alone() {
     let sizes =
         Sizes { flow_slots_per_cpu: 1024, coarse_entries: 64, device_macs: 0, unknown_devices: 4 };
     let (mut owner, _table) = Programs::load(&sizes, &[]).unwrap();
-    let attach = || owner.xdp().unwrap().attach("lan1", XdpMode::Driver).map(drop);
+    let attach = || owner.xdp(XdpBuffers::One).unwrap().attach("lan1", XdpMode::Driver).map(drop);
     gateway.enter(attach).unwrap().unwrap();
     let taken = Hooks::of(gateway, "lan1");
     assert_eq!(taken.xdp.len(), 1);

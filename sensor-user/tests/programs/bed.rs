@@ -2,7 +2,7 @@
 
 use aya::{TestRun as _, programs::TestRunOptions};
 use labgate::{
-    kernel::{GracePeriod, RawEpoch, Sensor, Sizes, Table},
+    kernel::{GracePeriod, RawEpoch, Sensor, Sizes, Table, XdpBuffers},
     model::{Direction, Mac, Tally},
 };
 
@@ -59,9 +59,18 @@ impl Bed {
         self.xdp_repeated(frame, 1)
     }
 
+    /// The same, with the program for frames that may have fragments.
+    pub(crate) fn xdp_frags(&mut self, frame: &[u8]) -> u32 {
+        self.run_xdp(XdpBuffers::Fragments, frame, 1)
+    }
+
     pub(crate) fn xdp_repeated(&mut self, frame: &[u8], repeat: u32) -> u32 {
+        self.run_xdp(XdpBuffers::One, frame, repeat)
+    }
+
+    fn run_xdp(&mut self, buffers: XdpBuffers, frame: &[u8], repeat: u32) -> u32 {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        self.sensor.xdp().unwrap().test_run(options).unwrap().return_value
+        self.sensor.xdp(buffers).unwrap().test_run(options).unwrap().return_value
     }
 
     /// Runs a TC program and returns its verdict.

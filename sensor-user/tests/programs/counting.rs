@@ -30,7 +30,8 @@ fn every_verdict_is_to_pass_on() {
     let mut runs = 0;
     for frame in &frames {
         assert_eq!(bed.xdp(frame), XDP_PASS);
-        runs += 1;
+        assert_eq!(bed.xdp_frags(frame), XDP_PASS);
+        runs += 2;
         for direction in [Direction::Tx, Direction::Rx] {
             if takes_tc(frame) {
                 assert_eq!(bed.tc(direction, frame, Skb::default()), TCX_NEXT);
@@ -106,7 +107,7 @@ fn jumbo_frames_in_fragments() {
     }
     let mut bed = Bed::new(SMALL);
     let frame = ethernet(ETH_IPV6, &ipv6(17, &udp(&[0; 8900])));
-    bed.xdp(&frame);
+    bed.xdp_frags(&frame);
     let raw = bed.drain();
     assert_eq!(counted(&raw), (1, frame.len() as u64));
     assert_eq!(raw.flows[0].1.tally.payload, 8900);
