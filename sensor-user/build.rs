@@ -11,13 +11,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// The binary of package `sensor-ebpf` that the daemon carries.
+const PROGRAMS: &str = "sensor-ebpf";
+
 /// What the object is made from, relative to the workspace.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "Cargo.lock",
     "Cargo.toml",
     "sensor-common/Cargo.toml",
     "sensor-common/src",
-    "sensor-ebpf",
+    "sensor-ebpf/Cargo.toml",
+    "sensor-ebpf/src",
     "sensor-user/build.rs",
     "xtask/src/toolchain.rs",
 ];
@@ -60,8 +64,9 @@ fn find_toolchain_and_build() -> Result<(), Failure> {
 
     let toolchain = toolchain::find()?;
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
+    let target = target_dir(&out_dir);
     let mut in_warning = false;
-    let object = toolchain::build(&toolchain, workspace, &target_dir(&out_dir), &arch, |line| {
+    let object = toolchain::build(&toolchain, workspace, &target, PROGRAMS, &arch, |line| {
         eprintln!("{line}");
         if line.starts_with("warning") {
             // The last one only counts those before it.
@@ -75,7 +80,7 @@ fn find_toolchain_and_build() -> Result<(), Failure> {
     })
     .map_err(|sentence| Failure { sentence, show_output: true })?;
 
-    let copy = out_dir.join("sensor-ebpf");
+    let copy = out_dir.join(PROGRAMS);
     fs::copy(&object, &copy).map_err(|error| {
         format!("{} can't be copied to {}: {error}", object.display(), copy.display())
     })?;

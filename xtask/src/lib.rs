@@ -3,6 +3,7 @@
 //! on the daemon.
 
 pub mod bench;
+pub mod benchmark;
 pub mod build;
 pub mod demo;
 pub mod privilege;

@@ -5,7 +5,7 @@ mod geodata;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, demo, setup, test};
+use xtask::{benchmark, build, demo, setup, test};
 
 /// Commands of the LabGate repository. Start with `cargo xtask demo`.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Demo(demo::Args),
     /// Run all tests, and say what was skipped
     Test(test::Args),
+    /// Measure what a packet costs, beside other ways to count it
+    Bench(benchmark::Args),
     /// Make the geo databases in the repository again
     Geodata(geodata::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => benchmark::run(&args),
         Command::Geodata(args) => geodata::run(&args),
     };
     match result {

@@ -105,7 +105,7 @@ pub fn find_program(name: &str, also_in: &[PathBuf]) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Builds package `sensor-ebpf` in release mode and returns the path of the ELF object.
+/// Builds a binary of package `sensor-ebpf` in release mode and returns the path of the ELF object.
 ///
 /// `target_dir` must not be the directory of a cargo that waits for this one: cargo locks it.
 /// `arch` is the architecture the daemon is built for, as in `target_arch`; register names and
@@ -117,6 +117,7 @@ pub fn build(
     toolchain: &Toolchain,
     workspace: &Path,
     target_dir: &Path,
+    binary: &str,
     arch: &str,
     mut line: impl FnMut(&str),
 ) -> Result<PathBuf, String> {
@@ -127,6 +128,7 @@ pub fn build(
     command
         .current_dir(workspace)
         .args(["build", "--locked", "--release", "--package", "sensor-ebpf"])
+        .args(["--bin", binary])
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)
         .stdin(Stdio::null())
@@ -164,7 +166,7 @@ pub fn build(
             toolchain.linker.display()
         ));
     }
-    let object = target_dir.join(TARGET).join("release/sensor-ebpf");
+    let object = target_dir.join(TARGET).join("release").join(binary);
     if object.is_file() { Ok(object) } else { Err(failed(&"built no object file")) }
 }
 
