@@ -70,25 +70,18 @@ pub(crate) fn drain(table: &mut Table) -> Result<RawEpoch, Box<dyn Error>> {
     Ok(raw)
 }
 
-/// Everything seen was counted, and with its full key: there is room for all.
+/// Everything seen was counted, at one level or another.
 pub(crate) fn books(raw: &RawEpoch) -> Result<(), Box<dyn Error>> {
-    let [tx, rx] = raw.totals.seen;
-    let mut counted = Tally::default();
-    for (_, counters) in &raw.flows {
-        counted.add(&counters.tally);
+    let sum = |tallies: &mut dyn Iterator<Item = &Tally>| {
+        tallies.fold((0, 0), |sum, tally| (sum.0 + tally.packets, sum.1 + tally.bytes))
+    };
+    let seen = sum(&mut raw.totals.seen.iter());
+    let rows = raw.flows.iter().chain(&raw.coarse).map(|(_, counters)| &counters.tally);
+    let overflow = raw.overflow.iter().flat_map(|(_, tallies)| tallies);
+    let counted = sum(&mut rows.chain(overflow).chain(&raw.totals.pool));
+    if seen == counted {
+        Ok(())
+    } else {
+        Err(format!("the books do not close: seen {seen:?}, counted {counted:?}").into())
     }
-    let mut coarse = Tally::default();
-    for (_, counters) in &raw.coarse {
-        coarse.add(&counters.tally);
-    }
-    let (seen_packets, seen_bytes) = (tx.packets + rx.packets, tx.bytes + rx.bytes);
-    if (counted.packets + coarse.packets, counted.bytes + coarse.bytes)
-        == (seen_packets, seen_bytes)
-    {
-        return Ok(());
-    }
-    Err(format!(
-        "the books do not close: seen {seen_packets}, counted {counted:?}, coarse {coarse:?}"
-    )
-    .into())
 }

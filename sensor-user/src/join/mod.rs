@@ -221,6 +221,26 @@ mod tests {
 
     use super::{geo::Source, *};
 
+    #[test]
+    fn what_several_cpus_counted_is_one_row() {
+        let row = |address: [u8; 4], port: u16, packets, first_seen| {
+            let [a, b, c, d] = address;
+            let addr = [u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]), 0];
+            let rest = FlowKey::rest(port.to_be(), 17, Class::Ipv4, Direction::Tx, 1);
+            let tally = Tally { packets, bytes: 60 * packets, payload: 18 * packets };
+            (FlowKey { mac_vlan: 2, addr, rest }, Counters { tally, first_seen })
+        };
+        let rows = [
+            row([9, 9, 9, 9], 53, 1, 40),
+            row([1, 2, 3, 4], 53, 2, 30),
+            row([9, 9, 9, 9], 443, 4, 20),
+            row([9, 9, 9, 9], 53, 8, 10),
+        ];
+        let merged = merge_cpus(&rows);
+        let by_address = [row([1, 2, 3, 4], 53, 2, 30), row([9, 9, 9, 9], 53, 9, 10), rows[2]];
+        assert_eq!(merged, by_address);
+    }
+
     /// A policy must not take what could not be kept for something without an address.
     #[test]
     fn lost_addresses_may_lie_in_any_country() {

@@ -4,11 +4,11 @@
 //! [`Table`] flips, reads and clears what they count.
 
 mod attach;
-mod bpffs;
 mod counters;
 mod grace;
 mod hash;
 mod interface;
+mod pin;
 mod privileges;
 mod sensor;
 mod state_memory;

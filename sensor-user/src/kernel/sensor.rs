@@ -17,8 +17,8 @@ use sensor_common::layout::{
 };
 
 use super::{
-    bpffs::PrivateBpffs,
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
+    pin::PinPath,
     state_memory::StateMemory,
     table::Table,
 };
@@ -167,7 +167,10 @@ pub enum LoadError {
         error: MapError,
     },
     /// A map can't be handed to the programs.
-    #[error("can't pin map {map}: {error}")]
+    #[error(
+        "can't pin map {map}: {}; mount the BPF file system at /sys/fs/bpf, or run labgate as root",
+        root_cause(.error)
+    )]
     Pin {
         /// Its name.
         map: &'static str,
@@ -232,13 +235,12 @@ impl Sensor {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let control = control(sizes, cpus)?;
         let state = create_state(control.geometry)?;
-        let pins = PrivateBpffs::new()
+        let pin = PinPath::new(STATE)
             .map_err(|error| LoadError::System { what: "make a BPF file system", error })?;
-        let pin = pins.path("state");
-        state.pin(&pin).map_err(|error| LoadError::Pin { map: STATE, error })?;
+        state.pin(pin.path()).map_err(|error| LoadError::Pin { map: STATE, error })?;
         let mut ebpf = EbpfLoader::new()
             // A pinned map is taken as it is, whatever size the object names.
-            .map_pin_path("STATE", pin)
+            .map_pin_path("STATE", pin.path())
             .override_global("SETTINGS", &PodSettings(Settings::new(&control)), true)
             .map_max_entries("COARSE", sizes.coarse_entries)
             .map_max_entries("DEVICES", (HALVES * sizes.device_macs).max(1))

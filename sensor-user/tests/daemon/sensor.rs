@@ -119,7 +119,12 @@ impl<'a> Sensor<'a> {
     }
 
     pub(crate) fn start_in(bench: &'a Bench, namespace: &'a Namespace, config: &Config) -> Self {
-        let mut sensor = Self { namespace, process: launch(bench, namespace, config) };
+        Self::ready(namespace, launch(bench, namespace, config))
+    }
+
+    /// Waits until a daemon that was started is ready.
+    pub(crate) fn ready(namespace: &'a Namespace, process: Process) -> Self {
+        let mut sensor = Self { namespace, process };
         let deadline = Instant::now() + PATIENCE;
         while sensor.get("/readyz").is_err() {
             let log = sensor.process.output();

@@ -129,6 +129,23 @@ fn no_privileges() {
 }
 
 #[test]
+fn three_capabilities_suffice() {
+    if !xtask::require_root("three_capabilities_suffice") {
+        return;
+    }
+    let bench = bench();
+    let mut command = bench.gateway().command("setpriv");
+    command.args(["--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", LABGATE]);
+    command.arg("run").arg("--config").arg(Config::default().write(bench.dir()));
+    let process = bench.gateway().start(command).unwrap();
+    Sensor::ready(bench.gateway(), process).stop();
+    // No pin stays behind.
+    let left = fs::read_dir("/sys/fs/bpf").unwrap().flatten();
+    let names: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().contains("labgate")), "{names:?}");
+}
+
+#[test]
 fn a_kernel_that_is_too_old() {
     if !xtask::require_root("a_kernel_that_is_too_old") {
         return;
