@@ -235,9 +235,10 @@ mod tests {
             row([1, 2, 3, 4], 53, 2, 30),
             row([9, 9, 9, 9], 443, 4, 20),
             row([9, 9, 9, 9], 53, 8, 10),
+            row([9, 9, 9, 9], 53, 16, 30),
         ];
         let merged = merge_cpus(&rows);
-        let by_address = [row([1, 2, 3, 4], 53, 2, 30), row([9, 9, 9, 9], 53, 9, 10), rows[2]];
+        let by_address = [row([1, 2, 3, 4], 53, 2, 30), row([9, 9, 9, 9], 53, 25, 10), rows[2]];
         assert_eq!(merged, by_address);
     }
 
