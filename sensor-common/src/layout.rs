@@ -436,6 +436,10 @@ pub struct Geometry {
     pub slots: u32,
 }
 
+/// What stands in the programs' code for the address of the state: a constant that nothing else has,
+/// which the daemon replaces by a reference to its map before it loads them.
+pub const STATE_ADDRESS: u64 = 0x1abe_6a7e_57a7_e0ff;
+
 /// Most bytes of state: what the kernel's verifier lets a program address in one value
 /// (`BPF_MAX_VAR_OFF`, 1 << 29, exclusive).
 pub const MAX_STATE_BYTES: u64 = (1 << 29) - 1;

@@ -16,7 +16,7 @@ use sensor_common::layout::{
     Outcome, PROBES, Quotas, SLOTS_AT, STRIPES_AT, Tally, Totals,
 };
 
-use crate::maps::{COARSE, DEVICES, SETTINGS, STATE, STRANGERS, setting};
+use crate::maps::{COARSE, DEVICES, SETTINGS, STRANGERS, setting, state};
 
 /// This CPU's part of the half that is being written.
 #[derive(Clone, Copy)]
@@ -27,19 +27,18 @@ pub(crate) struct Stripe {
 }
 
 impl Stripe {
-    /// To be called first of all: it makes the fast path's only calls, over which few values survive
-    /// in registers.
+    /// To be called first of all: it makes the fast path's only call, over which few values survive in
+    /// registers.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        let control = control()?;
         // SAFETY: the daemon writes it as one aligned word.
-        let half = unsafe { (&raw const (*control).epoch).read_volatile() } as usize & 1;
+        let half = unsafe { (&raw const (*control()).epoch).read_volatile() } as usize & 1;
         let stripe = Geometry::stripe(cpu(), half as u64);
         if stripe >= setting(&SETTINGS.stripes) {
             return None;
         }
         let offset = STRIPES_AT + stripe * setting(&SETTINGS.stripe_bytes);
-        Some(Self { head: control.cast::<u8>().cast_mut().wrapping_add(offset as usize), half })
+        Some(Self { head: state().wrapping_add(offset as usize), half })
     }
 
     /// A part of it. The verifier proves that it lies in the state.
@@ -71,8 +70,8 @@ impl Stripe {
 
 /// The control block is the state's head.
 #[inline(always)]
-fn control() -> Option<*const Control> {
-    Some(STATE.get_ptr(0)?.cast())
+fn control() -> *const Control {
+    state().cast()
 }
 
 /// Number of this CPU. The helper's result is a whole word; its declared type would cost two
@@ -182,9 +181,8 @@ fn settle<C: EbpfContext>(ctx: &C, packet: &Packet, stripe: Stripe, first: usize
         totals.pool[key.direction() as usize].add(tally);
         return event(ctx, key, totals, Outcome::PoolFull);
     };
-    let Some(control) = control() else { return };
     // SAFETY: the daemon writes quotas before it loads the programs, and never after.
-    let quotas = unsafe { &(*control).quotas };
+    let quotas = unsafe { &(*control()).quotas };
     // SAFETY: no argument, no precondition.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match free {

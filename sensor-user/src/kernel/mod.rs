@@ -8,7 +8,7 @@ mod counters;
 mod grace;
 mod hash;
 mod interface;
-mod pin;
+mod object;
 mod privileges;
 mod sensor;
 mod state_memory;

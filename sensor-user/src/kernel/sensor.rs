@@ -1,11 +1,10 @@
 //! Loading: programs into the kernel, maps at the size that the configuration asks for.
 
-use std::{io, mem::size_of, ptr};
+use std::{io, mem::size_of, os::fd::AsFd as _, ptr};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{MapData, MapError, PerCpuHashMap},
-    pin::PinError,
     programs::{ProgramError, SchedClassifier, Xdp},
     util::nr_cpus,
 };
@@ -18,14 +17,11 @@ use sensor_common::layout::{
 
 use super::{
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
-    pin::PinPath,
+    object::with_state,
     state_memory::StateMemory,
     table::Table,
 };
 use crate::model::Mac;
-
-/// The programs' object file, built from `sensor-ebpf` by the build script.
-static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-ebpf"));
 
 /// Program names, as `bpftool prog show` lists them.
 pub(super) const INGRESS_PROGRAM: &str = "labgate_ingress";
@@ -166,17 +162,6 @@ pub enum LoadError {
         /// What is wrong.
         error: MapError,
     },
-    /// A map can't be handed to the programs.
-    #[error(
-        "can't pin map {map}: {}; mount the BPF file system at /sys/fs/bpf, or run labgate as root",
-        root_cause(.error)
-    )]
-    Pin {
-        /// Its name.
-        map: &'static str,
-        /// What is wrong.
-        error: PinError,
-    },
     /// A map can't be mapped into memory.
     #[error("can't map {map} into memory: {error}")]
     Memory {
@@ -235,17 +220,12 @@ impl Sensor {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let control = control(sizes, cpus)?;
         let state = create_state(control.geometry)?;
-        let pin = PinPath::new(STATE)
-            .map_err(|error| LoadError::System { what: "make a BPF file system", error })?;
-        state.pin(pin.path()).map_err(|error| LoadError::Pin { map: STATE, error })?;
         let mut ebpf = EbpfLoader::new()
-            // A pinned map is taken as it is, whatever size the object names.
-            .map_pin_path("STATE", pin.path())
             .override_global("SETTINGS", &PodSettings(Settings::new(&control)), true)
             .map_max_entries("COARSE", sizes.coarse_entries)
             .map_max_entries("DEVICES", (HALVES * sizes.device_macs).max(1))
             .map_max_entries("STRANGERS", (HALVES * sizes.unknown_devices).max(1))
-            .load(PROGRAMS)?;
+            .load(&with_state(state.fd().as_fd()))?;
         let memory = StateMemory::new(state.fd(), control.geometry)
             .map_err(|error| LoadError::Memory { map: STATE, error })?;
         memory.write_control(control);

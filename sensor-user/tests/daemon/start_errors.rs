@@ -139,10 +139,6 @@ fn three_capabilities_suffice() {
     command.arg("run").arg("--config").arg(Config::default().write(bench.dir()));
     let process = bench.gateway().start(command).unwrap();
     Sensor::ready(bench.gateway(), process).stop();
-    // No pin stays behind.
-    let left = fs::read_dir("/sys/fs/bpf").unwrap().flatten();
-    let names: Vec<_> = left.map(|entry| entry.file_name()).collect();
-    assert!(!names.iter().any(|name| name.to_string_lossy().contains("labgate")), "{names:?}");
 }
 
 #[test]
