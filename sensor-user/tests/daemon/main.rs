@@ -15,6 +15,7 @@ mod alerts;
 mod command_line;
 mod encapsulations;
 mod fallbacks;
+mod footprint;
 mod hooks;
 mod lifecycle;
 mod sensor;

@@ -1,0 +1,43 @@
+//! What the daemon itself takes.
+
+use std::{fs, net::UdpSocket};
+
+use xtask::bench::{Bench, Options, plan::GERMANY};
+
+use crate::sensor::{Config, Sensor, device};
+
+/// Ports that the device sends to, each a key of its own.
+const KEYS: u16 = 10_000;
+/// Kibibytes of memory that are the daemon's own, at most: not the tables that it maps.
+const MOST: u64 = 64 * 1024;
+
+#[test]
+fn ten_thousand_active_keys_fit_64_mebibytes() {
+    if !xtask::require_root("ten_thousand_active_keys_fit_64_mebibytes") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let sensor = Sensor::start(&bench, &Config::default());
+    let send = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for port in 1..=KEYS {
+            // Nobody listens, which the next call says; sent it was.
+            let _refused = socket.send_to(b"key", (GERMANY.ipv4, port));
+        }
+    };
+    // In two epochs, so that both halves and the daemon's state have seen them.
+    for _ in 0..2 {
+        bench.device("galaxy").enter(send).unwrap();
+        sensor.settled();
+    }
+    let report = sensor.report();
+    let destinations = &device(&report, "galaxy").destinations;
+    let udp = destinations.iter().filter(|row| row.protocol == "udp").count();
+    assert!(udp > 5000, "only {udp} destinations");
+    let status = fs::read_to_string(format!("/proc/{}/status", sensor.process.pid())).unwrap();
+    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kibibytes: u64 = field.split_whitespace().next().unwrap().parse().unwrap();
+    println!("RssAnon {kibibytes} KiB");
+    assert!(kibibytes < MOST, "{kibibytes} KiB");
+    sensor.stop();
+}
