@@ -19,6 +19,7 @@ mod generator;
 #[path = "../../../sensor-ebpf/bench/plan.rs"]
 mod plan;
 mod report;
+mod tcp;
 mod traffic;
 mod turns;
 
@@ -55,8 +56,11 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let object = fs::read(xtask::benchmark::programs()?)?;
     let extent = if args.quick { Extent::Quick } else { Extent::Full };
-    generator::enclose()?;
     let mut report = Report::new();
+    if extent == Extent::Full {
+        report.tcp = Some(tcp::measure(&object)?);
+    }
+    generator::enclose()?;
     for cell in cases::cells(extent) {
         cell.measure(&object, &mut report)?;
     }

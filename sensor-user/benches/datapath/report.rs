@@ -105,6 +105,19 @@ pub(crate) struct Claim {
     pub(crate) ns_over_empty: f64,
 }
 
+/// TCP through the gateway, up and down together.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tcp {
+    /// Pairs of runs, one with the sensor and one with empty programs.
+    pub(crate) pairs: usize,
+    /// Speed with the sensor by speed without: the geometric mean.
+    pub(crate) ratio: f64,
+    /// Lower end of its 95 % confidence interval.
+    pub(crate) low: f64,
+    /// Upper end.
+    pub(crate) high: f64,
+}
+
 /// Everything.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -112,6 +125,8 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<Case>,
     /// What first packets of a key cost.
     pub(crate) claim: Option<Claim>,
+    /// What it does to TCP.
+    pub(crate) tcp: Option<Tcp>,
     /// What epochs cost.
     pub(crate) drains: Vec<Drain>,
     /// Whether the counts were right.
@@ -128,7 +143,7 @@ struct Goal {
 impl Report {
     /// An empty one.
     pub(crate) fn new() -> Self {
-        Self { cases: Vec::new(), claim: None, drains: Vec::new(), exact: Vec::new() }
+        Self { cases: Vec::new(), claim: None, tcp: None, drains: Vec::new(), exact: Vec::new() }
     }
 
     /// One JSON object.
@@ -177,6 +192,10 @@ impl Report {
                 goal("20 % or 3 ns above XDP and IPv4", (1.2 * plain).max(plain + 3.0));
             }
         }
+        if let Some(tcp) = &self.tcp {
+            let what = "1 / upper end of TCP's ratio: at least 0.98 is reached".to_owned();
+            goals.push(Goal { what, value: 1.0 / tcp.high, limit: 1.0 / 0.98 });
+        }
         for drain in &self.drains {
             let (what, limit) = match (drain.slots, drain.keys) {
                 (..1_000_000, 65_536) => ("65,536 keys read and joined in 50 ms", 50.0),
@@ -215,6 +234,12 @@ impl Report {
             println!(
                 "\nFirst packet of a key in an epoch: {:.0} ns over empty",
                 claim.ns_over_empty
+            );
+        }
+        if let Some(Tcp { pairs, ratio, low, high }) = &self.tcp {
+            println!(
+                "\nTCP with the sensor by TCP with empty programs, {pairs} pairs: {ratio:.3}, 95 % \
+                 from {low:.3} to {high:.3}"
             );
         }
         if !self.drains.is_empty() {
