@@ -1,6 +1,8 @@
 //! The guard of the hot path: the sensor stays near the floor, measured in the same run.
 //!
-//! The margin is wide, because the machines that run tests are noisy. `cargo xtask bench` measures.
+//! The margin is wide, because the machines that run tests are noisy: the sensor takes 0.4 to 0.5 times
+//! what a per-CPU hash takes, and with every packet sent the way aside 0.9 times. `cargo xtask bench`
+//! measures.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -43,6 +45,6 @@ fn the_sensor_stays_near_the_floor() {
         report.cases.iter().find(|case| case.program == program).unwrap().ns_over_empty
     };
     let (sensor, floor, hash) = (ns(SENSOR), ns(FLOOR), ns(PERCPU_HASH));
-    assert!(sensor < floor + 20.0, "{sensor:.1} ns, floor {floor:.1}");
-    assert!(sensor < 0.8 * hash, "{sensor:.1} ns, per-CPU hash {hash:.1}");
+    assert!(sensor < floor + 15.0, "{sensor:.1} ns, floor {floor:.1}");
+    assert!(sensor < 0.7 * hash, "{sensor:.1} ns, per-CPU hash {hash:.1}");
 }
