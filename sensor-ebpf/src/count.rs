@@ -187,6 +187,8 @@ fn settle<C: EbpfContext>(ctx: &C, packet: &Packet, stripe: Stripe, first: usize
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match free {
         Some(index) if device.claims_slot(quotas, totals) => {
+            // Field by field: a whole slot would first be made on the stack, which does not have its
+            // alignment.
             let slot = stripe.slot(index);
             slot.counters = Counters { tally: *tally, first_seen: now };
             slot.key = *key;

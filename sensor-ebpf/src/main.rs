@@ -58,7 +58,7 @@ pub fn labgate_xdp(ctx: XdpContext) -> u32 {
 
 /// Uploads, in the driver, where frames may go on in fragments (jumbo frames).
 #[xdp(frags)]
-pub fn labgate_xdp_frags(ctx: XdpContext) -> u32 {
+pub fn labgate_frags(ctx: XdpContext) -> u32 {
     let Some(stripe) = Stripe::current() else { return XDP_PASS };
     if !xdp_plain(&ctx, stripe, &Linear::partial(&ctx)) {
         xdp_frags_any(&ctx, stripe);

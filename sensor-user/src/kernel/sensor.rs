@@ -41,7 +41,7 @@ impl XdpBuffers {
     const fn program(self) -> &'static str {
         match self {
             Self::One => "labgate_xdp",
-            Self::Fragments => "labgate_xdp_frags",
+            Self::Fragments => "labgate_frags",
         }
     }
 }

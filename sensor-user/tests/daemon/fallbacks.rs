@@ -72,6 +72,29 @@ fn a_bridge_has_no_native_xdp_to_insist_on() {
 }
 
 #[test]
+fn jumbo_frames_get_the_program_for_fragments() {
+    if !xtask::require_root("jumbo_frames_get_the_program_for_fragments") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let program = |mtu: u32| {
+        bench.gateway().ip(&format!("link set lan1 mtu {mtu}")).unwrap();
+        bench.device("smart-plug").ip(&format!("link set eth0 mtu {mtu}")).unwrap();
+        let config = Config {
+            interfaces: vec!["{ name: lan1, attach: xdp }".to_owned()],
+            ..Config::default()
+        };
+        let sensor = Sensor::start(&bench, &config);
+        let hooks = Hooks::of(bench.gateway(), "lan1");
+        sensor.stop();
+        hooks.xdp
+    };
+    let native = |name: &str| [("xdp".to_owned(), name.to_owned())];
+    assert_eq!(program(1500), native("labgate_xdp"));
+    assert_eq!(program(9000), native("labgate_frags"));
+}
+
+#[test]
 fn a_taken_xdp_slot_is_refused_or_left_alone() {
     if !xtask::require_root("a_taken_xdp_slot_is_refused_or_left_alone") {
         return;
