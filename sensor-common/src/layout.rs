@@ -21,9 +21,11 @@ pub const LAYOUT_VERSION: u32 = 1;
 /// Halves of everything that counts: one is written while the other is read.
 pub const HALVES: u32 = 2;
 
-/// Neighbouring slots in which a key may sit: an aligned group, so that probing stays in it. There
-/// is one second group for keys whose first is full.
+/// Neighbouring slots in which a key may sit: an aligned group, so that probing stays in it.
 pub const PROBES: u32 = 8;
+
+/// Groups in which a key may sit, each only where all before it are full.
+pub const GROUPS: u32 = 4;
 
 /// Fewest slots of a stripe; also keeps the group of [`PROBES`] inside it, and stripes whole lines.
 pub const MIN_SLOTS: u32 = 1024;
@@ -436,10 +438,6 @@ pub struct Geometry {
     pub slots: u32,
 }
 
-/// What stands in the programs' code for the address of the state: a constant that nothing else has,
-/// which the daemon replaces by a reference to its map before it loads them.
-pub const STATE_ADDRESS: u64 = 0x1abe_6a7e_57a7_e0ff;
-
 /// Most bytes of state: what the kernel's verifier lets a program address in one value
 /// (`BPF_MAX_VAR_OFF`, 1 << 29, exclusive).
 pub const MAX_STATE_BYTES: u64 = (1 << 29) - 1;
@@ -493,34 +491,67 @@ pub const STRIPES_AT: u64 = size_of::<Control>() as u64;
 /// Where the slots begin in a stripe, behind its [`Totals`].
 pub const SLOTS_AT: u64 = size_of::<Totals>() as u64;
 
-/// What the programs know as constants: the verifier checks their reach against these. Made from
-/// the [`Control`] block whenever programs are loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub struct Settings {
-    /// As [`Control::seed`].
-    pub seed: [u64; 4],
-    /// Slots of a stripe, minus one.
-    pub slot_mask: u64,
-    /// As [`Geometry::stripes`].
-    pub stripes: u64,
-    /// As [`Geometry::stripe_bytes`].
-    pub stripe_bytes: u64,
-    /// As [`Geometry::list_at`].
-    pub list_at: u64,
+/// What the programs have as constants in their code, and only the daemon knows. The verifier checks
+/// their reach against these: an offset that was masked with one of them is within bounds.
+///
+/// In the object a [placeholder](Constant::placeholder) stands for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Constant {
+    /// The address of the state.
+    State = 0,
+    /// [`Control::seed`] of [`FlowKey::mac_vlan`].
+    SeedMac = 1,
+    /// Of the first word of [`FlowKey::addr`].
+    SeedAddr0 = 2,
+    /// Of the second.
+    SeedAddr1 = 3,
+    /// Of [`FlowKey::rest`].
+    SeedRest = 4,
+    /// Slots of a stripe minus one, in bytes.
+    SlotMask = 5,
+    /// [`Geometry::stripes`].
+    Stripes = 6,
+    /// [`Geometry::stripe_bytes`].
+    StripeBytes = 7,
+    /// [`Geometry::list_at`].
+    ListAt = 8,
 }
 
-impl Settings {
-    /// The constants for programs that write this state.
-    pub const fn new(control: &Control) -> Self {
-        let geometry = control.geometry;
-        Self {
-            seed: control.seed,
-            slot_mask: geometry.slots as u64 - 1,
-            stripes: geometry.stripes() as u64,
-            stripe_bytes: geometry.stripe_bytes(),
-            list_at: geometry.list_at(),
-        }
+impl Constant {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::State,
+        Self::SeedMac,
+        Self::SeedAddr0,
+        Self::SeedAddr1,
+        Self::SeedRest,
+        Self::SlotMask,
+        Self::Stripes,
+        Self::StripeBytes,
+        Self::ListAt,
+    ];
+
+    /// What stands for it in the object: a number that nothing else has.
+    pub const fn placeholder(self) -> u64 {
+        0x1abe_6a7e_57a7_e000 | self as u64
+    }
+
+    /// Its value for programs that write the state with this control block; `None` of the address, which
+    /// the kernel gives.
+    pub const fn value(self, control: &Control) -> Option<u64> {
+        let Control { seed: [mac, addr0, addr1, rest], geometry, .. } = *control;
+        Some(match self {
+            Self::State => return None,
+            Self::SeedMac => mac,
+            Self::SeedAddr0 => addr0,
+            Self::SeedAddr1 => addr1,
+            Self::SeedRest => rest,
+            Self::SlotMask => (geometry.slots as u64 - 1) * size_of::<FlowSlot>() as u64,
+            Self::Stripes => geometry.stripes() as u64,
+            Self::StripeBytes => geometry.stripe_bytes(),
+            Self::ListAt => geometry.list_at(),
+        })
     }
 }
 
@@ -556,7 +587,6 @@ const _: () = {
     assert!(size_of::<DeviceState>() == 56);
     assert!(size_of::<Totals>() == 192 && offset_of!(Totals, outcomes) == 112);
     assert!(size_of::<Control>() == 128 && offset_of!(Control, quotas) == 64);
-    assert!(size_of::<Settings>() == 64);
     // Slots are cache lines: every part before them is a whole number of lines.
     assert!(STRIPES_AT.is_multiple_of(64) && SLOTS_AT.is_multiple_of(64));
     assert!(Geometry { cpus: 1, slots: MIN_SLOTS }.stripe_bytes().is_multiple_of(64));

@@ -14,7 +14,7 @@ mod link;
 mod plain;
 
 pub use frame::{Captured, Frame, Octets};
-pub use plain::{parse_plain_ipv4, parse_plain_ipv6};
+pub use plain::{parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged};
 
 use self::{
     ip::{ipv4, ipv6},
@@ -104,11 +104,11 @@ impl Origin {
     /// The device is the sender of an upload and the receiver of a download.
     #[inline(always)]
     fn of<O: Octets>(ethernet: O, direction: Direction, link: Link) -> Self {
-        // Two octets more than the MAC address are read with it and masked away.
+        // Two octets more than the MAC address are read with it, those before the source's.
         let mac = match direction {
-            Direction::Tx => ethernet.u64(6),
-            Direction::Rx => ethernet.u64(0),
-        } & MAC_MASK;
+            Direction::Tx => ethernet.u64(4) >> 16,
+            Direction::Rx => ethernet.u64(0) & MAC_MASK,
+        };
         let vlan = match link.vlan_tci {
             Some(tci) => (tci & 0x0fff) | VLAN_TAGGED,
             None => 0,

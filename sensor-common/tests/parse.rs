@@ -9,7 +9,7 @@ use sensor_common::{
     layout::{Class, Direction, NonIp, Reason},
     parse::{
         Captured, Link, MAX_EXTENSION_HEADERS, MAX_MPLS_LABELS, MAX_VLAN_TAGS, Parsed, parse,
-        parse_plain_ipv4, parse_plain_ipv6,
+        parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged,
     },
 };
 
@@ -21,9 +21,11 @@ fn parse_as(frame: &[u8], direction: Direction) -> Parsed {
     let link = Link { ifindex: 7, vlan_tci: None };
     let frame = Captured { octets: frame, wire_len: frame.len() };
     let parsed = parse(&frame, direction, link);
-    for plain in
-        [parse_plain_ipv4(&frame, direction, || link), parse_plain_ipv6(&frame, direction, || link)]
-    {
+    for plain in [
+        parse_plain_ipv4(&frame, direction, || link),
+        parse_plain_ipv6(&frame, direction, || link),
+        parse_plain_tagged(&frame, direction, link),
+    ] {
         assert!(plain.is_none_or(|plain| plain == parsed), "{plain:?} is not {parsed:?}");
     }
     parsed
@@ -385,22 +387,26 @@ fn plain_frames_are_those_without_anything_special() {
         [
             parse_plain_ipv4(&frame, Direction::Rx, Link::default).is_some(),
             parse_plain_ipv6(&frame, Direction::Rx, Link::default).is_some(),
+            parse_plain_tagged(&frame, Direction::Rx, Link::default()).is_some(),
         ]
     };
     let v4 = ipv4(17, &udp(&[0; 18]));
     let v6 = ipv6(6, &tcp(5, b"hello"));
-    assert_eq!(plain(&ethernet(ETH_IPV4, &v4)), [true, false]);
-    assert_eq!(plain(&ethernet(ETH_IPV6, &v6)), [false, true]);
-    assert_eq!(plain(&ethernet(ETH_IPV6, &ipv6(17, &udp(b"")))), [false, true]);
-    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(5, &[0; 1400])))), [true, false]);
-    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(15, &[0; 40])))), [true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV4, &v4)), [true, false, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV6, &v6)), [false, true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV6, &ipv6(17, &udp(b"")))), [false, true, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(5, &[0; 1400])))), [true, false, false]);
+    assert_eq!(plain(&ethernet(ETH_IPV4, &ipv4(6, &tcp(15, &[0; 40])))), [true, false, false]);
+    let tagged = |inner: &[u8]| ethernet(0x8100, inner);
+    assert_eq!(plain(&tagged(&vlan(5, ETH_IPV4, &v4))), [false, false, true]);
+    assert_eq!(plain(&tagged(&vlan(5, ETH_IPV6, &v6))), [false, false, true]);
     let fragment = |flags: u8, offset: u8| {
         let mut packet = v4.clone();
         packet[6..8].copy_from_slice(&[flags, offset]);
         ethernet(ETH_IPV4, &packet)
     };
     // Don't Fragment is no fragment.
-    assert_eq!(plain(&fragment(0x40, 0)), [true, false]);
+    assert_eq!(plain(&fragment(0x40, 0)), [true, false, false]);
     for other in [
         fragment(0x20, 0),
         fragment(0, 1),
@@ -411,12 +417,20 @@ fn plain_frames_are_those_without_anything_special() {
         ethernet(ETH_IPV4, &ipv4_with(17, 0, &[1; 4], &udp(&[0; 32]))),
         ethernet(ETH_IPV6, &v6[..39]),
         ethernet(ETH_IPV6, &ipv6(0, &extension(6, 1, &tcp(5, b"hello")))),
-        ethernet(0x8100, &vlan(5, ETH_IPV4, &v4)),
+        tagged(&vlan(5, 0x8100, &vlan(6, ETH_IPV4, &v4))),
+        tagged(&vlan(5, ETH_IPV4, &v4[..v4.len() - 1])),
+        ethernet(0x88a8, &vlan(5, ETH_IPV4, &v4)),
         ethernet(0x0806, &[0; 46]),
         ethernet(ETH_IPV4, &[])[..13].to_vec(),
     ] {
-        assert_eq!(plain(&other), [false, false], "{other:02x?}");
+        assert_eq!(plain(&other), [false; 3], "{other:02x?}");
     }
+    // The tag beside the data is the outer one.
+    let frame = tagged(&vlan(5, ETH_IPV4, &v4));
+    let frame = Captured { octets: &frame, wire_len: frame.len() };
+    let link = Link { vlan_tci: Some(7), ..Link::default() };
+    assert_eq!(parse_plain_tagged(&frame, Direction::Rx, link), None);
+    assert_eq!(parse(&frame, Direction::Rx, link).key.vlan(), Some(7));
 }
 
 /// Hostile octets: the parser is total, stays inside, and never makes more of a frame than it has.
@@ -435,6 +449,8 @@ fn any_octets_give_a_key() {
         ethernet(0x88a8, &vlan(1, 0x8864, &pppoe(0x21, &ipv4(17, &udp(&[0; 16]))))),
         ethernet(60, &snap(ETH_IPV6, &ipv6(51, &extension(17, 2, &udp(&[0; 8]))))),
         ethernet(0x8100, &vlan(1, 0x8847, &mpls(3, &ipv4(17, &udp(&[0; 16]))))),
+        ethernet(0x8100, &vlan(1, ETH_IPV4, &ipv4(6, &tcp(5, &[0; 16])))),
+        ethernet(0x8100, &vlan(1, ETH_IPV6, &ipv6(17, &udp(&[0; 16])))),
     ];
     for round in 0..200_000_usize {
         let mut frame = seeds[round % seeds.len()].clone();

@@ -12,17 +12,18 @@ use core::mem::transmute;
 use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use aya_log_ebpf::warn;
 use sensor_common::layout::{
-    Control, Counters, DeviceKey, DeviceState, Direction, FlowKey, FlowSlot, Geometry, MAC_MASK,
-    Outcome, PROBES, Quotas, SLOTS_AT, STRIPES_AT, Tally, Totals,
+    Class, Control, Counters, DeviceKey, DeviceState, Direction, FlowKey, FlowSlot, GROUPS,
+    Geometry, MAC_MASK, Outcome, PROBES, Quotas, SLOTS_AT, STRIPES_AT, Tally, Totals,
 };
 
-use crate::maps::{COARSE, DEVICES, SETTINGS, STRANGERS, setting, state};
+use crate::maps::{COARSE, DEVICES, STRANGERS, constant, state};
 
 /// This CPU's part of the half that is being written.
 #[derive(Clone, Copy)]
 pub(crate) struct Stripe {
-    /// Its first octet.
-    head: *mut u8,
+    /// The state's first octet, as far along as the stripe is from the first one: so the offsets of all
+    /// parts are constants.
+    base: *mut u8,
     half: usize,
 }
 
@@ -34,18 +35,18 @@ impl Stripe {
         // SAFETY: the daemon writes it as one aligned word.
         let half = unsafe { (&raw const (*control()).epoch).read_volatile() } as usize & 1;
         let stripe = Geometry::stripe(cpu(), half as u64);
-        if stripe >= setting(&SETTINGS.stripes) {
+        if stripe >= constant!(Stripes) {
             return None;
         }
-        let offset = STRIPES_AT + stripe * setting(&SETTINGS.stripe_bytes);
-        Some(Self { head: state().wrapping_add(offset as usize), half })
+        let offset = stripe * constant!(StripeBytes);
+        Some(Self { base: state().wrapping_add(offset as usize), half })
     }
 
     /// A part of it. The verifier proves that it lies in the state.
     #[inline(always)]
     fn part<T>(self, offset: usize) -> &'static mut T {
         // SAFETY: this CPU's own, and the reference does not outlive the program.
-        unsafe { &mut *self.head.wrapping_add(offset).cast() }
+        unsafe { &mut *self.base.wrapping_add(STRIPES_AT as usize + offset).cast() }
     }
 
     #[inline(always)]
@@ -53,18 +54,53 @@ impl Stripe {
         self.part(0)
     }
 
-    /// The index must have been masked with the settings' `slot_mask`.
     #[inline(always)]
-    fn slot(self, index: usize) -> &'static mut FlowSlot {
-        self.part(SLOTS_AT as usize + index * size_of::<FlowSlot>())
+    fn slot(self, place: Place) -> &'static mut FlowSlot {
+        self.part(SLOTS_AT as usize + place.0)
     }
 
     /// Enters a slot in the list of taken ones, which the daemon reads.
     #[inline(always)]
-    fn list(self, number: u64, slot: usize) {
+    fn list(self, number: u64, place: Place) {
         // No more slots are taken than there are: the mask is for the verifier.
-        let number = (number & setting(&SETTINGS.slot_mask)) as usize;
-        *self.part(setting(&SETTINGS.list_at) as usize + number * size_of::<u32>()) = slot as u32;
+        let number = Place::masked(number * SLOT_BYTES).0 / SLOT_BYTES as usize;
+        let slot = place.0 / SLOT_BYTES as usize;
+        *self.part(constant!(ListAt) as usize + number * size_of::<u32>()) = slot as u32;
+    }
+}
+
+const SLOT_BYTES: u64 = size_of::<FlowSlot>() as u64;
+
+/// Where a slot begins, in bytes from the first one.
+#[derive(Clone, Copy)]
+struct Place(usize);
+
+impl Place {
+    #[inline(always)]
+    fn masked(word: u64) -> Self {
+        Self((word & constant!(SlotMask)) as usize)
+    }
+
+    /// From the bits of a product that are mixed best, the upper ones.
+    #[inline(always)]
+    fn of(product: u64) -> Self {
+        Self::masked(product >> 36)
+    }
+
+    /// The place of a neighbour in the aligned group of [`PROBES`] slots: XOR stays in it, whatever this
+    /// place is.
+    #[inline(always)]
+    fn neighbour(self, probe: u64) -> Self {
+        // The mask is for the verifier.
+        Self::masked(self.0 as u64 ^ probe * SLOT_BYTES)
+    }
+
+    /// The place in whose group to look when this one's is full. With three quarters of the table taken
+    /// a quarter of the groups are; all of [`GROUPS`] are for one key in 250.
+    #[inline(always)]
+    fn next_group(self) -> Self {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        Self::of((self.0 as u64 / SLOT_BYTES + 1).wrapping_mul(ODD))
     }
 }
 
@@ -98,7 +134,7 @@ pub(crate) fn count<C: EbpfContext>(
 
     let first = hash(&key);
     let slot = stripe.slot(first);
-    if slot.key == key {
+    if is_key(slot, &key) {
         slot.counters.tally.add(tally);
     } else {
         // A copy, so that only this way has to put them in memory.
@@ -112,36 +148,31 @@ pub(crate) fn slow_read(stripe: Stripe) {
     stripe.totals().outcomes[Outcome::SlowRead as usize] += 1;
 }
 
-/// Four multiplications that do not wait for each other, and one that mixes their sum: addresses of
-/// one network would else come to lie in few groups. Without the seed nobody can choose keys that
-/// collide.
+/// Whether a slot has this key. Only IPv6 has something in the second word of the address, and the
+/// family is in `rest`.
 #[inline(always)]
-fn hash(key: &FlowKey) -> usize {
-    let [a, b, c, d] = &SETTINGS.seed;
+fn is_key(slot: &FlowSlot, key: &FlowKey) -> bool {
+    slot.key.mac_vlan == key.mac_vlan
+        && slot.key.rest == key.rest
+        && slot.key.addr[0] == key.addr[0]
+        && (key.class() != Class::Ipv6 || slot.key.addr[1] == key.addr[1])
+}
+
+/// Multiplications that do not wait for each other, and a last one, of their sum's halves, that mixes
+/// it: keys in rows, such as the addresses of one network, would else come to lie in few groups.
+/// Without the seed nobody can choose keys that collide.
+#[inline(always)]
+fn hash(key: &FlowKey) -> Place {
     let mut sum = key
         .mac_vlan
-        .wrapping_mul(setting(a))
-        .wrapping_add(key.addr[0].wrapping_mul(setting(b)))
-        .wrapping_add(key.rest.wrapping_mul(setting(d)));
+        .wrapping_mul(constant!(SeedMac))
+        .wrapping_add(key.addr[0].wrapping_mul(constant!(SeedAddr0)))
+        .wrapping_add(key.rest.wrapping_mul(constant!(SeedRest)));
     // IPv4 knows at compile time that it has none of this.
     if key.addr[1] != 0 {
-        sum = sum.wrapping_add(key.addr[1].wrapping_mul(setting(c)));
+        sum = sum.wrapping_add(key.addr[1].wrapping_mul(constant!(SeedAddr1)));
     }
-    mix(sum ^ (sum >> 32))
-}
-
-/// Where a key goes whose first group is full: with three eighths of the table taken that is one
-/// key in a hundred, and both its groups are full for one in ten thousand.
-#[inline(always)]
-fn second_group(first: usize) -> usize {
-    mix(first as u64 + 1)
-}
-
-/// A slot's index from the upper half of a product, where the bits are mixed best.
-#[inline(always)]
-fn mix(word: u64) -> usize {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    (word.wrapping_mul(ODD) >> 32 & setting(&SETTINGS.slot_mask)) as usize
+    Place::of((sum >> 32).wrapping_mul(sum))
 }
 
 /// What [`settle`] counts. Together, because a function takes five arguments.
@@ -151,29 +182,29 @@ struct Packet {
 }
 
 /// The way off the main path: the key is not in its first slot. It may be in a neighbouring one or,
-/// where that group is full, in its second group; or it takes a slot that is free there, if its
-/// device's quota has room; else the coarser levels get it.
+/// where that group is full, in another group; or it takes a slot that is free there, if its device's
+/// quota has room; else the coarser levels get it.
 #[inline(never)]
-fn settle<C: EbpfContext>(ctx: &C, packet: &Packet, stripe: Stripe, first: usize) {
+fn settle<C: EbpfContext>(ctx: &C, packet: &Packet, stripe: Stripe, first: Place) {
     let Packet { key, tally } = packet;
     let mut free = None;
-    let second = second_group(first);
+    let mut group = first;
     let mut probe = 0;
-    while probe < 2 * PROBES {
-        // An aligned group of neighbours: XOR stays in it, whatever its first slot is. The mask is
-        // for the verifier.
-        let group = if probe < PROBES { first } else { second };
-        let index = (group ^ (probe % PROBES) as usize) & setting(&SETTINGS.slot_mask) as usize;
-        let slot = stripe.slot(index);
+    while probe < GROUPS * PROBES {
+        let place = group.neighbour(probe as u64 % PROBES as u64);
+        let slot = stripe.slot(place);
         if slot.key == *key {
             return slot.counters.tally.add(tally);
         }
         if slot.key.rest == 0 {
             // Slots are freed all at once, so the key is nowhere behind a free one.
-            free = Some(index);
+            free = Some(place);
             break;
         }
         probe += 1;
+        if probe % PROBES == 0 {
+            group = group.next_group();
+        }
     }
 
     let totals = stripe.totals();
@@ -186,13 +217,13 @@ fn settle<C: EbpfContext>(ctx: &C, packet: &Packet, stripe: Stripe, first: usize
     // SAFETY: no argument, no precondition.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     match free {
-        Some(index) if device.claims_slot(quotas, totals) => {
+        Some(place) if device.claims_slot(quotas, totals) => {
             // Field by field: a whole slot would first be made on the stack, which does not have its
             // alignment.
-            let slot = stripe.slot(index);
+            let slot = stripe.slot(place);
             slot.counters = Counters { tally: *tally, first_seen: now };
             slot.key = *key;
-            stripe.list(totals.outcomes[Outcome::Claim as usize], index);
+            stripe.list(totals.outcomes[Outcome::Claim as usize], place);
             totals.outcomes[Outcome::Claim as usize] += 1;
             return;
         }
@@ -234,7 +265,7 @@ fn event<C: EbpfContext>(ctx: &C, key: &FlowKey, totals: &mut Totals, outcome: O
 fn log<C: EbpfContext>(ctx: &C, key: &FlowKey, outcome: u32) {
     warn!(
         ctx,
-        "device {:mac} is counted with less detail, reason {} (1 group of slots full, 2 quota of \
+        "device {:mac} is counted with less detail, reason {} (1 groups of slots full, 2 quota of \
          slots, 3 coarse level full, 4 device table full)",
         key.mac(),
         outcome

@@ -3,8 +3,9 @@
 //!
 //! A packet's way: entry point (here) -> [`frame`] reads it -> `sensor_common::parse` finds its key
 //! -> [`measure`] finds its packets and bytes -> [`count`] adds them to a slot of the flow table.
-//! Plain IPv4 and IPv6 frames take a short way, inline; all others the whole parser, in a function
-//! of its own: that keeps the common path's code short, which pays more than the call costs.
+//! Plain IPv4 takes a short way, inline; plain IPv6 and frames with a tag a function of their own, and
+//! all others the whole parser in another. Short code pays more than the calls cost: at line rate the
+//! kernel's own way of a packet leaves little room in the instruction cache.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -26,13 +27,14 @@ mod maps;
 mod measure;
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
 use sensor_common::{
     layout::Direction,
-    parse::{Frame as _, Link, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6},
+    parse::{Frame as _, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged},
 };
 
 use crate::{
@@ -50,34 +52,17 @@ const TC_NEXT: i32 = TC_ACT_UNSPEC;
 #[xdp]
 pub fn labgate_xdp(ctx: XdpContext) -> u32 {
     let Some(stripe) = Stripe::current() else { return XDP_PASS };
-    if !xdp_plain(&ctx, stripe, &Linear::whole(&ctx)) {
-        xdp_any(&ctx, stripe);
+    if !xdp_ipv4(&ctx, stripe, &Linear::whole(&ctx)) {
+        xdp_others(&ctx, stripe);
     }
     XDP_PASS
 }
 
-/// Uploads, in the driver, where frames may go on in fragments (jumbo frames).
-#[xdp(frags)]
-pub fn labgate_frags(ctx: XdpContext) -> u32 {
-    let Some(stripe) = Stripe::current() else { return XDP_PASS };
-    if !xdp_plain(&ctx, stripe, &Linear::partial(&ctx)) {
-        xdp_frags_any(&ctx, stripe);
+#[inline(never)]
+fn xdp_others(ctx: &XdpContext, stripe: Stripe) {
+    if !xdp_ipv6_or_tagged(ctx, stripe, &Linear::whole(ctx)) {
+        xdp_any(ctx, stripe);
     }
-    XDP_PASS
-}
-
-/// Counts a plain frame; says whether it is one.
-#[inline(always)]
-fn xdp_plain(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
-    let link = || measure::xdp_link(ctx);
-    if let Some(parsed) = parse_plain_ipv4(frame, Direction::Tx, link) {
-        xdp_count(ctx, stripe, frame, &parsed);
-    } else if let Some(parsed) = parse_plain_ipv6(frame, Direction::Tx, link) {
-        xdp_count(ctx, stripe, frame, &parsed);
-    } else {
-        return false;
-    }
-    true
 }
 
 #[inline(never)]
@@ -85,11 +70,28 @@ fn xdp_any(ctx: &XdpContext, stripe: Stripe) {
     let (frame, link) = (Linear::whole(ctx), measure::xdp_link(ctx));
     let mut parsed = parse(&frame, Direction::Tx, link);
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
-    xdp_count(ctx, stripe, &frame, &parsed);
+    count_frame(ctx, stripe, Direction::Tx, &frame, &parsed);
+}
+
+/// Uploads, in the driver, where frames may go on in fragments (jumbo frames).
+#[xdp(frags)]
+pub fn labgate_frags(ctx: XdpContext) -> u32 {
+    let Some(stripe) = Stripe::current() else { return XDP_PASS };
+    if !xdp_ipv4(&ctx, stripe, &Linear::partial(&ctx)) {
+        frags_others(&ctx, stripe);
+    }
+    XDP_PASS
 }
 
 #[inline(never)]
-fn xdp_frags_any(ctx: &XdpContext, stripe: Stripe) {
+fn frags_others(ctx: &XdpContext, stripe: Stripe) {
+    if !xdp_ipv6_or_tagged(ctx, stripe, &Linear::partial(ctx)) {
+        frags_any(ctx, stripe);
+    }
+}
+
+#[inline(never)]
+fn frags_any(ctx: &XdpContext, stripe: Stripe) {
     let (frame, link) = (Linear::partial(ctx), measure::xdp_link(ctx));
     let mut parsed = parse(&frame, Direction::Tx, link);
     if parsed.cut && frame.is_partial() {
@@ -97,21 +99,38 @@ fn xdp_frags_any(ctx: &XdpContext, stripe: Stripe) {
         count::slow_read(stripe);
     }
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
-    xdp_count(ctx, stripe, &frame, &parsed);
+    count_frame(ctx, stripe, Direction::Tx, &frame, &parsed);
 }
 
+/// Counts a plain frame with IPv4; says whether it is one.
 #[inline(always)]
-fn xdp_count(ctx: &XdpContext, stripe: Stripe, frame: &Linear, parsed: &Parsed) {
-    let tally = measure::single(frame.wire_len(), parsed.payload);
-    count::count(ctx, stripe, parsed.key, Direction::Tx, &tally);
+fn xdp_ipv4(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
+    let link = || measure::xdp_link(ctx);
+    let Some(parsed) = parse_plain_ipv4(frame, Direction::Tx, link) else { return false };
+    count_frame(ctx, stripe, Direction::Tx, frame, &parsed);
+    true
+}
+
+/// Counts a plain frame with IPv6 or behind a VLAN tag; says whether it is one.
+#[inline(always)]
+fn xdp_ipv6_or_tagged(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
+    let link = || measure::xdp_link(ctx);
+    if let Some(parsed) = parse_plain_ipv6(frame, Direction::Tx, link) {
+        count_frame(ctx, stripe, Direction::Tx, frame, &parsed);
+    } else if let Some(parsed) = parse_plain_tagged(frame, Direction::Tx, link()) {
+        count_frame(ctx, stripe, Direction::Tx, frame, &parsed);
+    } else {
+        return false;
+    }
+    true
 }
 
 /// Uploads, where native XDP can't be had.
 #[classifier]
 pub fn labgate_ingress(ctx: TcContext) -> i32 {
     let Some(stripe) = Stripe::current() else { return TC_NEXT };
-    if !skb_plain(&ctx, stripe, Direction::Tx) {
-        ingress_any(&ctx, stripe);
+    if !skb_ipv4(&ctx, stripe, Direction::Tx) {
+        ingress_others(&ctx, stripe);
     }
     TC_NEXT
 }
@@ -120,51 +139,62 @@ pub fn labgate_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn labgate_egress(ctx: TcContext) -> i32 {
     let Some(stripe) = Stripe::current() else { return TC_NEXT };
-    if !skb_plain(&ctx, stripe, Direction::Rx) {
-        egress_any(&ctx, stripe);
+    if !skb_ipv4(&ctx, stripe, Direction::Rx) {
+        egress_others(&ctx, stripe);
     }
     TC_NEXT
 }
 
 #[inline(never)]
-fn ingress_any(ctx: &TcContext, stripe: Stripe) {
-    skb_any(ctx, stripe, Direction::Tx);
+fn ingress_others(ctx: &TcContext, stripe: Stripe) {
+    skb_others(ctx, stripe, Direction::Tx);
 }
 
 #[inline(never)]
-fn egress_any(ctx: &TcContext, stripe: Stripe) {
-    skb_any(ctx, stripe, Direction::Rx);
+fn egress_others(ctx: &TcContext, stripe: Stripe) {
+    skb_others(ctx, stripe, Direction::Rx);
 }
 
-/// Counts a plain packet; says whether it is one.
+/// Counts a plain frame with IPv4; says whether it is one. Super-packets are not: what the long way
+/// costs is little for each of their segments.
 #[inline(always)]
-fn skb_plain(ctx: &TcContext, stripe: Stripe, direction: Direction) -> bool {
-    let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
-    if let Some(parsed) = parse_plain_ipv4(&frame, direction, || link) {
-        skb_count(ctx, stripe, direction, link, &parsed);
-    } else if let Some(parsed) = parse_plain_ipv6(&frame, direction, || link) {
-        skb_count(ctx, stripe, direction, link, &parsed);
-    } else {
+fn skb_ipv4(ctx: &TcContext, stripe: Stripe, direction: Direction) -> bool {
+    if !measure::is_frame(ctx) {
         return false;
     }
+    let (frame, link) = (Linear::skb(ctx), || measure::untagged_skb_link(ctx));
+    let Some(parsed) = parse_plain_ipv4(&frame, direction, link) else { return false };
+    count_frame(ctx, stripe, direction, &frame, &parsed);
     true
 }
 
 #[inline(always)]
-fn skb_any(ctx: &TcContext, stripe: Stripe, direction: Direction) {
+fn skb_others(ctx: &TcContext, stripe: Stripe, direction: Direction) {
     let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
+    if measure::is_frame(ctx)
+        && let Some(parsed) = parse_plain_ipv6(&frame, direction, || link)
+    {
+        return count_frame(ctx, stripe, direction, &frame, &parsed);
+    }
     let mut parsed = parse(&frame, direction, link);
     if parsed.cut && frame.is_partial() {
         parsed = parse(&SkbCopy::new(ctx), direction, link);
         count::slow_read(stripe);
     }
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
-    skb_count(ctx, stripe, direction, link, &parsed);
+    let tally = measure::skb(ctx, direction, link, &parsed);
+    count::count(ctx, stripe, parsed.key, direction, &tally);
 }
 
 #[inline(always)]
-fn skb_count(ctx: &TcContext, stripe: Stripe, direction: Direction, link: Link, parsed: &Parsed) {
-    let tally = measure::skb(ctx, direction, link, parsed);
+fn count_frame<C: EbpfContext>(
+    ctx: &C,
+    stripe: Stripe,
+    direction: Direction,
+    frame: &Linear,
+    parsed: &Parsed,
+) {
+    let tally = measure::frame(frame.wire_len(), parsed.payload);
     count::count(ctx, stripe, parsed.key, direction, &tally);
 }
 

@@ -1,39 +1,33 @@
 //! What the programs write. Sizes marked "set at load" come from the daemon's configuration.
 
-use core::{arch::asm, ptr};
-
 use aya_ebpf::{btf_maps::PerCpuHashMap, macros::btf_map};
-use sensor_common::layout::{CoarseKey, Counters, DeviceKey, DeviceState, STATE_ADDRESS, Settings};
+use sensor_common::layout::{CoarseKey, Counters, DeviceKey, DeviceState};
+
+/// A [`Constant`](sensor_common::layout::Constant): one instruction that loads it, in which the daemon
+/// puts its value. Read from a map it would take a second load and a register for the map.
+macro_rules! constant {
+    ($name:ident) => {{
+        let value: u64;
+        // SAFETY: loads a number.
+        unsafe {
+            core::arch::asm!(
+                "{value} = {placeholder} ll",
+                value = out(reg) value,
+                placeholder = const sensor_common::layout::Constant::$name.placeholder(),
+                options(pure, nomem, nostack),
+            );
+        }
+        value
+    }};
+}
+pub(crate) use constant;
 
 /// The state: control block, totals, flow table. All of it is one value of one map, which a program
 /// addresses as it would a variable: three maps with a look-up each took some fifty instructions more
 /// for each packet.
 #[inline(always)]
 pub(crate) fn state() -> *mut u8 {
-    let state;
-    // SAFETY: loads a constant, in whose place the daemon puts the address.
-    unsafe {
-        asm!(
-            "{state} = {address} ll",
-            state = out(reg) state,
-            address = const STATE_ADDRESS,
-            options(pure, nomem, nostack),
-        );
-    }
-    state
-}
-
-/// Read-only to the programs, so the verifier knows the values: an index that was masked with one of
-/// them is within bounds. Set at load; to be read with [`setting`].
-#[unsafe(no_mangle)]
-pub(crate) static SETTINGS: Settings =
-    Settings { seed: [1; 4], slot_mask: 0, stripes: 0, stripe_bytes: 0, list_at: 0 };
-
-/// A field of [`SETTINGS`], whose initial value the compiler would take for the final one.
-#[inline(always)]
-pub(crate) fn setting(field: &'static u64) -> u64 {
-    // SAFETY: it is a reference.
-    unsafe { ptr::read_volatile(field) }
+    constant!(State) as *mut u8
 }
 
 /// The coarse level, for packets whose group of slots is full. Never an LRU map: it evicts live

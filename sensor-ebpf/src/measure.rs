@@ -8,7 +8,7 @@ use sensor_common::{
 
 /// One frame as it came from the wire.
 #[inline(always)]
-pub(crate) fn single(wire_len: usize, payload: u32) -> Tally {
+pub(crate) fn frame(wire_len: usize, payload: u32) -> Tally {
     Tally { packets: 1, bytes: wire_len as u64, payload: payload as u64 }
 }
 
@@ -27,6 +27,21 @@ pub(crate) fn skb_link(ctx: &TcContext) -> Link {
         ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci)
     };
     Link { ifindex, vlan_tci: if present == 0 { None } else { Some(tci as u16) } }
+}
+
+/// Whether an skb is one frame as it came from the wire, or will go there: no super-packet, and all
+/// its tags are in the frame.
+#[inline(always)]
+pub(crate) fn is_frame(ctx: &TcContext) -> bool {
+    // SAFETY: the verifier rewrites reads of the context.
+    unsafe { (*ctx.skb.skb).gso_size == 0 && (*ctx.skb.skb).vlan_present == 0 }
+}
+
+/// [`skb_link`] of such an skb.
+#[inline(always)]
+pub(crate) fn untagged_skb_link(ctx: &TcContext) -> Link {
+    // SAFETY: as above.
+    Link { ifindex: unsafe { (*ctx.skb.skb).ifindex }, vlan_tci: None }
 }
 
 /// An skb, which may be a super-packet (GSO, GRO): segments count, each with its own headers.

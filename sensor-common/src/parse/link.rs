@@ -10,7 +10,7 @@ use crate::layout::{MAC_MASK, NonIp, Reason, VLAN_TAGGED};
 const ETHERTYPE_MIN: u16 = 0x0600;
 pub(super) const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(super) const ETHERTYPE_VLAN: u16 = 0x8100;
 pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// A label stack (RFC 3032), which may also go to a group (RFC 5332).
 const ETHERTYPE_MPLS: u16 = 0x8847;

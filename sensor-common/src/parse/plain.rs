@@ -1,9 +1,9 @@
 //! The short way: frames as most are.
 
 use super::{
-    ETHERNET_HEADER, Frame, Link, Octets as _, Origin, Parsed,
+    ETHERNET_HEADER, Frame, Link, Octets as _, Origin, Parsed, VLAN_TAG,
     ip::{IP_TCP, IP_UDP, IPV4_HEADER, IPV6_HEADER, TCP_HEADER},
-    link::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
+    link::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN},
 };
 use crate::layout::{Class, Direction};
 
@@ -49,13 +49,46 @@ pub fn parse_plain_ipv4<F: Frame>(
     direction: Direction,
     link: impl FnOnce() -> Link,
 ) -> Option<Parsed> {
+    ipv4(frame, 0, |octets| Origin::of(octets, direction, link()))
+}
+
+/// As [`parse_plain_ipv4`], of IPv6 without extension headers. Two functions, because the families
+/// share no value that a register could keep.
+#[inline(always)]
+pub fn parse_plain_ipv6<F: Frame>(
+    frame: &F,
+    direction: Direction,
+    link: impl FnOnce() -> Link,
+) -> Option<Parsed> {
+    ipv6(frame, 0, |octets| Origin::of(octets, direction, link()))
+}
+
+/// As both, behind one VLAN tag, where none was taken out of the frame.
+#[inline(always)]
+pub fn parse_plain_tagged<F: Frame>(frame: &F, direction: Direction, link: Link) -> Option<Parsed> {
+    let ethernet = frame.octets::<{ ETHERNET_HEADER + VLAN_TAG }>(0)?;
+    if ethernet.u16(12) != ETHERTYPE_VLAN.to_be() || link.vlan_tci.is_some() {
+        return None;
+    }
+    let vlan_tci = Some(u16::from_be(ethernet.u16(ETHERNET_HEADER)));
+    let origin = |_| Origin::of(ethernet, direction, Link { vlan_tci, ..link });
+    ipv4(frame, VLAN_TAG, origin).or_else(|| ipv6(frame, VLAN_TAG, origin))
+}
+
+/// Offsets are those of an untagged frame; `tag` more octets lie before the EtherType.
+#[inline(always)]
+fn ipv4<F: Frame>(
+    frame: &F,
+    tag: usize,
+    origin: impl FnOnce(F::Octets) -> Origin,
+) -> Option<Parsed> {
     // With a TCP header; a shorter frame is one without Ethernet's padding, and takes the long way.
-    let octets = frame.octets::<{ IPV4_PORTS + TCP_HEADER }>(0)?;
+    let octets = frame.octets::<{ IPV4_PORTS + TCP_HEADER }>(tag)?;
     if octets.u32(12) & u32::from_ne_bytes(IPV4_START_MASK) != u32::from_ne_bytes(IPV4_START) {
         return None;
     }
     let end = ETHERNET_HEADER + u16::from_be(octets.u16(16)) as usize;
-    if end > frame.wire_len() {
+    if tag + end > frame.wire_len() {
         return None;
     }
     let whole = octets.u32(20) & u32::from_ne_bytes(IPV4_WHOLE_MASK);
@@ -69,38 +102,37 @@ pub fn parse_plain_ipv4<F: Frame>(
     if end < headers {
         return None;
     }
-    let origin = Origin::of(octets, direction, link());
+    let origin = origin(octets);
     let port = octets.u16(origin.far(IPV4_PORTS, IPV4_PORTS + 2));
     let addr = [octets.u32(origin.far(26, 30)) as u64, 0];
     Some(Parsed {
         key: origin.key(Class::Ipv4, protocol, port, addr),
         payload: (end - headers) as u32,
-        headers: headers as u32,
+        headers: (tag + headers) as u32,
         cut: false,
     })
 }
 
-/// As [`parse_plain_ipv4`], of IPv6 without extension headers. Two functions, because the families
-/// share no value that a register could keep.
+/// As [`ipv4`].
 #[inline(always)]
-pub fn parse_plain_ipv6<F: Frame>(
+fn ipv6<F: Frame>(
     frame: &F,
-    direction: Direction,
-    link: impl FnOnce() -> Link,
+    tag: usize,
+    origin: impl FnOnce(F::Octets) -> Origin,
 ) -> Option<Parsed> {
-    let octets = frame.octets::<{ IPV6_PORTS + UDP_HEADER }>(0)?;
+    let octets = frame.octets::<{ IPV6_PORTS + UDP_HEADER }>(tag)?;
     if octets.u32(12) & u32::from_ne_bytes(IPV6_START_MASK) != u32::from_ne_bytes(IPV6_START) {
         return None;
     }
     let end = IPV6_PORTS + u16::from_be(octets.u16(18)) as usize;
-    if end > frame.wire_len() {
+    if tag + end > frame.wire_len() {
         return None;
     }
     let protocol = octets.u8(20);
     let headers = match protocol {
         IP_UDP => IPV6_PORTS + UDP_HEADER,
         IP_TCP => {
-            let octets = frame.octets::<{ IPV6_PORTS + TCP_HEADER }>(0)?;
+            let octets = frame.octets::<{ IPV6_PORTS + TCP_HEADER }>(tag)?;
             IPV6_PORTS + tcp_header(octets.u8(IPV6_PORTS + TCP_DATA_OFFSET))?
         }
         _ => return None,
@@ -108,14 +140,14 @@ pub fn parse_plain_ipv6<F: Frame>(
     if end < headers {
         return None;
     }
-    let origin = Origin::of(octets, direction, link());
+    let origin = origin(octets);
     let port = octets.u16(origin.far(IPV6_PORTS, IPV6_PORTS + 2));
     let far = origin.far(22, 38);
     let addr = [octets.u64(far), octets.u64(far + 8)];
     Some(Parsed {
         key: origin.key(Class::Ipv6, protocol, port, addr),
         payload: (end - headers) as u32,
-        headers: headers as u32,
+        headers: (tag + headers) as u32,
         cut: false,
     })
 }

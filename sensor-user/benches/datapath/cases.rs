@@ -114,11 +114,11 @@ pub(crate) fn cells(extent: Extent) -> Vec<Cell> {
     }
 }
 
-/// Slots of the sensor's table: the default, or so many that one device may hold all keys (a quarter
-/// of the table is the quota of a single device), as far as a table may grow. At a million keys three
-/// quarters of them are counted at the coarse level.
+/// Slots of the sensor's table: the default, or so many that one device may hold all keys (five
+/// eighths of the table go to whoever comes first), as far as a table may grow. Of a million keys
+/// three eighths are counted at the coarse level.
 pub(crate) fn slots(keys: u32) -> u32 {
-    (4 * keys).clamp(65_536, 1 << 20)
+    (2 * keys).clamp(65_536, 1 << 20)
 }
 
 /// Entries of the other programs' maps.
@@ -136,7 +136,7 @@ pub(crate) fn sensor(keys: u32, devices: u32) -> Result<(Sensor, Table), Box<dyn
         .collect();
     let sizes = Sizes {
         flow_slots_per_cpu: slots(keys),
-        coarse_entries: 4 * entries(keys),
+        coarse_entries: 2 * entries(keys),
         device_macs: devices,
         unknown_devices: 16,
     };

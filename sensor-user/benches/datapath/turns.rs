@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    generator::Generator,
-    plan::{CHUNK_BITS, TICKS},
-    traffic::Workload,
-};
+use crate::{generator::Generator, plan::CHUNK_BITS, traffic::Workload};
 
 /// What was measured of one program.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +23,13 @@ pub(crate) struct Sample {
 /// Chunks of a long turn, as a power of two: half of it are more cache lines than a CPU's own caches
 /// have.
 const FULL_CACHES: u32 = 5;
+
+/// How often each key comes in the half turn that fills the caches, as a power of two: a key that is
+/// drawn at random is still missing once in 3,000 times.
+const VISITS: u32 = 3;
+
+/// Chunks of one run, about a second.
+const RUN: usize = 1024;
 
 /// Fewest turns from which a median is taken.
 const MIN_TURNS: usize = 15;
@@ -48,10 +51,10 @@ pub(crate) fn measure(
     generator.run(workload, count, all_keys, count << all_keys)?;
 
     // Half a turn fills a CPU's caches with what is the program's own.
-    let turn_bits = all_keys.min(FULL_CACHES);
+    let turn_bits = ((keys << VISITS >> CHUNK_BITS).max(1).ilog2() + 1).min(FULL_CACHES);
     let turn = 1_usize << turn_bits;
     let round = programs * turn;
-    let rounds = (TICKS as usize / 8 / round).clamp(1, 64);
+    let rounds = (RUN / round).clamp(1, 64);
     let chunks = u32::try_from(rounds * round)?;
     let mut turns: Vec<Vec<f64>> = vec![Vec::new(); programs];
     let start = Instant::now();

@@ -1,8 +1,8 @@
-//! The programs' object file, with references to the state map put in.
+//! The programs' object file, with the constants put in that only the daemon knows.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use sensor_common::layout::STATE_ADDRESS;
+use sensor_common::layout::{Constant, Control};
 
 /// Built from `sensor-ebpf` by the build script.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-ebpf"));
@@ -16,56 +16,80 @@ const LOAD_64: u8 = 0x18;
 /// immediate is the map's descriptor, the second an offset.
 const PSEUDO_MAP_VALUE: u8 = 2 << 4;
 
-/// The object, in which each load of [`STATE_ADDRESS`] has become one of the state's address. The
-/// loader knows such references to variables only, and would write over the state when it loads
-/// programs anew.
-pub(super) fn with_state(state: BorrowedFd<'_>) -> Vec<u8> {
-    refer_to(PROGRAMS, state.as_raw_fd())
+/// The object for programs that write this state. The loader could do it with references to variables
+/// only: that would take an instruction and a register more each, and it would write over the state
+/// when it loads programs anew.
+pub(super) fn with_constants(control: &Control, state: BorrowedFd<'_>) -> Vec<u8> {
+    put_constants(PROGRAMS, control, state.as_raw_fd())
 }
 
-fn refer_to(object: &[u8], map: i32) -> Vec<u8> {
-    let address = STATE_ADDRESS.to_le_bytes();
+fn put_constants(object: &[u8], control: &Control, map: i32) -> Vec<u8> {
     let mut object = object.to_vec();
     let pairs = object.len().saturating_sub(INSTRUCTION);
     for at in (0..pairs).step_by(INSTRUCTION) {
         let Some(pair) = object[at..].first_chunk_mut::<{ 2 * INSTRUCTION }>() else { break };
-        if pair[0] == LOAD_64 && pair[4..8] == address[..4] && pair[12..] == address[4..] {
-            pair[1] |= PSEUDO_MAP_VALUE;
-            pair[4..8].copy_from_slice(&map.to_le_bytes());
-            pair[12..].fill(0);
+        if pair[0] != LOAD_64 {
+            continue;
         }
+        let is_in_pair = |constant: &&Constant| {
+            let number = constant.placeholder().to_le_bytes();
+            pair[4..8] == number[..4] && pair[12..] == number[4..]
+        };
+        let Some(constant) = Constant::ALL.iter().find(is_in_pair) else { continue };
+        let value = constant.value(control).unwrap_or_else(|| {
+            pair[1] |= PSEUDO_MAP_VALUE;
+            u64::from(map.cast_unsigned())
+        });
+        pair[4..8].copy_from_slice(&value.to_le_bytes()[..4]);
+        pair[12..].copy_from_slice(&value.to_le_bytes()[4..]);
     }
     object
 }
 
 #[cfg(test)]
 mod tests {
+    use sensor_common::layout::Geometry;
+
     use super::*;
 
-    #[test]
-    fn each_address_becomes_a_reference() {
-        let address = STATE_ADDRESS.to_le_bytes();
-        let load = |register: u8, low: &[u8], high: &[u8]| {
-            [&[LOAD_64, register, 0, 0], low, &[0, 0, 0, 0], high].concat()
-        };
-        let other = load(1, &[1, 2, 3, 4], &address[4..]);
-        let exit = [0x95, 0, 0, 0, 0, 0, 0, 0];
-        let loads = |register: u8| load(register, &address[..4], &address[4..]);
-        let refers = |register: u8| load(register | 0x20, &[7, 0, 0, 0], &[0; 4]);
-        let before = [&loads(3)[..], &other, &exit, &loads(8)].concat();
-        let after = [&refers(3)[..], &other, &exit, &refers(8)].concat();
-        assert_eq!(refer_to(&before, 7), after);
-        assert_eq!(refer_to(&before[..20], 7)[16..], before[16..20]);
+    fn load(register: u8, value: u64) -> Vec<u8> {
+        let (low, high) = (&value.to_le_bytes()[..4], &value.to_le_bytes()[4..]);
+        [&[LOAD_64, register, 0, 0], low, &[0, 0, 0, 0], high].concat()
+    }
+
+    fn control() -> Control {
+        let geometry = Geometry { cpus: 1, slots: 1024 };
+        Control { seed: [u64::MAX - 2, 3, 5, 7], geometry, ..Control::default() }
     }
 
     #[test]
-    fn no_address_stays_in_the_programs() {
-        let address = STATE_ADDRESS.to_le_bytes();
+    fn placeholders_become_values_and_the_address_a_reference() {
+        let other = load(1, Constant::State.placeholder() ^ 1 << 40);
+        let exit = vec![0x95, 0, 0, 0, 0, 0, 0, 0];
+        let before = [
+            load(3, Constant::State.placeholder()),
+            other.clone(),
+            exit.clone(),
+            load(8, Constant::SeedMac.placeholder()),
+            load(9, Constant::SeedRest.placeholder()),
+        ]
+        .concat();
+        let after = [load(0x23, 7), other, exit, load(8, u64::MAX - 2), load(9, 7)].concat();
+        assert_eq!(put_constants(&before, &control(), 7), after);
+        assert_eq!(put_constants(&before[..12], &control(), 7), before[..12]);
+    }
+
+    #[test]
+    fn no_placeholder_stays_in_the_programs() {
+        let low = |constant: Constant| constant.placeholder().to_le_bytes();
         let found = |object: &[u8]| {
-            let is_half = |at: usize| object.get(at..at + 4) == Some(&address[..4]);
+            let is_half = |at: usize| {
+                let half = object.get(at..at + 4);
+                Constant::ALL.iter().any(|constant| half == Some(&low(*constant)[..4]))
+            };
             (0..object.len()).filter(|at| is_half(*at)).count()
         };
         assert!(found(PROGRAMS) > 0);
-        assert_eq!(found(&refer_to(PROGRAMS, 3)), 0);
+        assert_eq!(found(&put_constants(PROGRAMS, &control(), 3)), 0);
     }
 }

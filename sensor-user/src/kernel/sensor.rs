@@ -12,12 +12,12 @@ use aya_log::EbpfLogger;
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use sensor_common::layout::{
     CoarseKey, Control, Counters, DeviceKey, DeviceState, Geometry, HALVES, LAYOUT_VERSION,
-    MIN_SLOTS, Quotas, Settings,
+    MIN_SLOTS, Quotas,
 };
 
 use super::{
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
-    object::with_state,
+    object::with_constants,
     state_memory::StateMemory,
     table::Table,
 };
@@ -105,14 +105,14 @@ impl Sizes {
         Geometry { cpus, slots: self.flow_slots_per_cpu }
     }
 
-    /// Who may hold how much. All quotas together are half of the table; a quarter of it goes to
-    /// whoever comes first. So at least a quarter stays free, and a key within its device's quota
-    /// finds a slot near its hash while others flood theirs.
+    /// Who may hold how much. Five eighths of the table go to whoever comes first, and all quotas
+    /// together are a quarter. So at least an eighth stays free, and a key within its device's quota
+    /// finds a slot while others flood theirs.
     fn quotas(&self, cpus: u32) -> Quotas {
         let share = |total: u32| {
             let devices = self.device_macs.max(1);
-            let device = (total / 4).min(total / 8 * 3 / devices).max(16);
-            let pool = total / 8;
+            let device = (total / 16 * 3 / devices).max(16);
+            let pool = total / 16;
             (device, (pool / 4).max(16), pool)
         };
         let (device_slots, stranger_slots, pool_slots) = share(self.flow_slots_per_cpu);
@@ -120,7 +120,7 @@ impl Sizes {
         let (device_coarse, stranger_coarse, pool_coarse) =
             share(self.coarse_entries / (cpus * HALVES));
         Quotas {
-            free_slots: self.flow_slots_per_cpu / 4,
+            free_slots: self.flow_slots_per_cpu / 8 * 5,
             device_slots,
             stranger_slots,
             pool_slots,
@@ -221,11 +221,10 @@ impl Sensor {
         let control = control(sizes, cpus)?;
         let state = create_state(control.geometry)?;
         let mut ebpf = EbpfLoader::new()
-            .override_global("SETTINGS", &PodSettings(Settings::new(&control)), true)
             .map_max_entries("COARSE", sizes.coarse_entries)
             .map_max_entries("DEVICES", (HALVES * sizes.device_macs).max(1))
             .map_max_entries("STRANGERS", (HALVES * sizes.unknown_devices).max(1))
-            .load(&with_state(state.fd().as_fd()))?;
+            .load(&with_constants(&control, state.fd().as_fd()))?;
         let memory = StateMemory::new(state.fd(), control.geometry)
             .map_err(|error| LoadError::Memory { map: STATE, error })?;
         memory.write_control(control);
@@ -284,14 +283,6 @@ fn missing(program: &'static str) -> LoadError {
     let error = ProgramError::InvalidName { name: program.to_owned() };
     LoadError::Program { program, error }
 }
-
-/// Constants of the programs, as aya wants them.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct PodSettings(Settings);
-
-// SAFETY: integers only, without padding (asserted in `sensor_common::layout`).
-unsafe impl Pod for PodSettings {}
 
 /// Everything that is settled before the programs are loaded.
 fn control(sizes: &Sizes, cpus: u32) -> Result<Control, LoadError> {

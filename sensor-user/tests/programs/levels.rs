@@ -45,7 +45,7 @@ fn a_flood_of_destinations_falls_through_the_levels() {
     // The quota left room for others.
     let slots = u64::from(SMALL.flow_slots_per_cpu);
     assert_eq!(outcome(&raw, Outcome::Claim), raw.flows.len() as u64);
-    assert!(raw.flows.len() as u64 <= 2 * slots / 4, "{} slots claimed", raw.flows.len());
+    assert!(raw.flows.len() as u64 <= 2 * slots / 8 * 5, "{} slots claimed", raw.flows.len());
     assert!(outcome(&raw, Outcome::SlotQuota) > 0);
     assert!(outcome(&raw, Outcome::CoarseFull) > 0);
 
@@ -61,7 +61,8 @@ fn coarse_rows_keep_the_network() {
         return;
     }
     let mut bed = Bed::new(SMALL);
-    for n in 0..600 {
+    let sent = 1400;
+    for n in 0..sent {
         bed.xdp(&upload(DEVICE, n));
     }
     let raw = bed.drain();
@@ -82,7 +83,7 @@ fn coarse_rows_keep_the_network() {
     networks.sort_unstable();
     networks.dedup();
     let overflow: u64 = raw.overflow.iter().map(|(_, tallies)| tallies[0].packets).sum();
-    assert_eq!(networks.len() as u64 + overflow, 600);
+    assert_eq!(networks.len() as u64 + overflow, u64::from(sent));
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn while_there_is_room_nobody_is_held_to_a_quota() {
     let mut bed = Bed::new(SMALL);
     // More than its quota, less than what is free to all.
     let stranger = [2, 0, 0, 0, 0, 1];
-    let flows = SMALL.flow_slots_per_cpu / 5;
+    let flows = SMALL.flow_slots_per_cpu / 2;
     for n in 0..flows {
         bed.xdp(&upload(stranger, n));
     }
@@ -118,7 +119,7 @@ fn a_flooding_stranger_takes_no_slot_from_a_configured_device() {
     let raw = bed.drain();
     assert_eq!(counted(&raw), seen(&raw));
     let own = raw.flows.iter().filter(|(key, _)| key.mac() == DEVICE).count();
-    // Both groups of a key are full once in ten thousand keys.
+    // All groups of a key are full once in ten thousand keys.
     assert!(own >= 99, "the well-behaved device keeps the full key of {own} of 100 flows");
     assert!(outcome(&raw, Outcome::PoolFull) > 0);
     let strangers: std::collections::HashSet<[u8; 6]> =
