@@ -3,13 +3,16 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, xdp_action::XDP_PASS},
+    bindings::{
+        BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, TC_ACT_UNSPEC,
+        xdp_action::XDP_PASS,
+    },
     btf_maps::{
         Array, HashMap, LpmTrie, LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, lpm_trie::Key,
     },
     helpers::bpf_ktime_get_ns,
-    macros::{btf_map, xdp},
-    programs::XdpContext,
+    macros::{btf_map, classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 use sensor_common::{
     layout::{Direction, MAC_MASK},
@@ -39,7 +42,8 @@ pub struct PrefixKey {
     network: u64,
 }
 
-/// Offset of a plain IPv4 frame's destination address.
+/// Offsets of a plain IPv4 frame's addresses.
+const SOURCE: usize = 26;
 const DESTINATION: usize = 30;
 
 /// The floor: a cache line for each key, found without any search, and nothing else.
@@ -48,19 +52,35 @@ static LINES: Array<[u64; 8], { MAX_KEYS as usize }, { BPF_F_MMAPABLE as usize }
 
 #[xdp]
 pub fn floor(ctx: XdpContext) -> u32 {
-    let (data, end) = (ctx.data(), ctx.data_end());
-    if data + DESTINATION + 4 > end {
-        return XDP_PASS;
+    add_to_line(ctx.data(), ctx.data_end(), DESTINATION);
+    XDP_PASS
+}
+
+#[classifier]
+pub fn floor_tc_ingress(ctx: TcContext) -> i32 {
+    add_to_line(ctx.data(), ctx.data_end(), DESTINATION);
+    TC_ACT_UNSPEC
+}
+
+#[classifier]
+pub fn floor_tc_egress(ctx: TcContext) -> i32 {
+    add_to_line(ctx.data(), ctx.data_end(), SOURCE);
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn add_to_line(data: usize, end: usize, address_at: usize) {
+    if data + address_at + 4 > end {
+        return;
     }
     // SAFETY: lies in the packet, as just compared.
-    let address = unsafe { *((data + DESTINATION) as *const u32) };
+    let address = unsafe { *((data + address_at) as *const u32) };
     if let Some(line) = LINES.get_ptr_mut(address.wrapping_mul(GATHER) & (MAX_KEYS - 1)) {
         // SAFETY: only one CPU sends in a run.
         let line = unsafe { &mut *line };
         line[0] += 1;
         line[1] += (end - data) as u64;
     }
-    XDP_PASS
 }
 
 #[inline(always)]

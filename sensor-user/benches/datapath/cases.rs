@@ -17,7 +17,7 @@ use crate::{
     generator::{Generator, Hook},
     report::{Case, Report},
     traffic::{Distribution, Workload},
-    turns::{self, Sample},
+    turns::{self, Sample, Samples},
 };
 
 /// How much is measured.
@@ -38,13 +38,22 @@ pub(crate) const PERCPU_HASH: &str = "percpu_hash";
 /// The others.
 const PEERS: [&str; 5] = [FLOOR, PERCPU_HASH, "lru_percpu_hash", "flow_hash", "lpm"];
 
+/// Other traffic than plain IPv4 of one device, each beside that.
+const OTHERS: [[Workload; 2]; 4] = [
+    [Workload::Ipv4, Workload::Ipv6],
+    [Workload::Ipv4, Workload::Vlan],
+    [Workload::Ipv4, Workload::Imix],
+    [Workload::Ipv4, Workload::Devices],
+];
+
 /// How often programs are loaded anew, to lie elsewhere in memory.
 const INSTANCES: u32 = 3;
 
 /// Programs that take turns on one kind of traffic.
 pub(crate) struct Cell {
     hook: Hook,
-    workload: Workload,
+    /// With the one that is measured last; the ones before are there to compare with.
+    workloads: &'static [Workload],
     distribution: Distribution,
     keys: u32,
     /// Beside the sensor and the empty program.
@@ -58,7 +67,7 @@ impl Cell {
     pub(crate) fn main(keys: u32, seconds: u64) -> Self {
         Self {
             hook: Hook::Xdp,
-            workload: Workload::Ipv4,
+            workloads: &[Workload::Ipv4],
             distribution: Distribution::Uniform,
             keys,
             peers: &[FLOOR, PERCPU_HASH],
@@ -71,9 +80,14 @@ impl Cell {
         Self { peers: &PEERS, ..Self::main(keys, seconds) }
     }
 
-    /// The sensor alone, on other traffic or at another hook.
-    fn alone(hook: Hook, workload: Workload, keys: u32, seconds: u64) -> Self {
-        Self { hook, workload, peers: &[], ..Self::main(keys, seconds) }
+    /// The sensor alone, on other traffic and beside that on IPv4.
+    fn alone(workloads: &'static [Workload; 2], keys: u32, seconds: u64) -> Self {
+        Self { workloads, peers: &[], ..Self::main(keys, seconds) }
+    }
+
+    /// The sensor at a TC hook, beside the floor there.
+    fn tc(hook: Hook, keys: u32, seconds: u64) -> Self {
+        Self { hook, peers: &[FLOOR], ..Self::main(keys, seconds) }
     }
 }
 
@@ -87,13 +101,13 @@ pub(crate) fn cells(extent: Extent) -> Vec<Cell> {
             Cell::all(4096, 12),
             Cell::main(1 << 16, 20),
             Cell::main(1 << 20, 30),
-            Cell::alone(Hook::Xdp, Workload::Ipv6, 4096, 8),
-            Cell::alone(Hook::Xdp, Workload::Vlan, 4096, 8),
-            Cell::alone(Hook::TcIngress, Workload::Ipv4, 4096, 8),
-            Cell::alone(Hook::TcEgress, Workload::Ipv4, 4096, 8),
+            Cell::alone(&[Workload::Ipv4, Workload::Ipv6], 4096, 8),
+            Cell::alone(&[Workload::Ipv4, Workload::Vlan], 4096, 8),
+            Cell::tc(Hook::TcIngress, 4096, 8),
+            Cell::tc(Hook::TcEgress, 4096, 8),
         ],
         Extent::Full => {
-            let seconds = |keys| if keys > 4096 { 120 } else { 60 };
+            let seconds = |keys| if keys > 4096 { 60 } else { 40 };
             let mut cells: Vec<_> = MANY.map(|keys| Cell::main(keys, seconds(keys))).into();
             for keys in &MANY[1..] {
                 let distribution = Distribution::Zipf;
@@ -101,12 +115,11 @@ pub(crate) fn cells(extent: Extent) -> Vec<Cell> {
             }
             for keys in &MANY[..4] {
                 cells.push(Cell::all(*keys, seconds(*keys)));
-                let others = [Workload::Ipv6, Workload::Vlan, Workload::Imix, Workload::Devices];
-                for workload in others {
-                    cells.push(Cell::alone(Hook::Xdp, workload, *keys, seconds(*keys) / 2));
+                for workloads in &OTHERS {
+                    cells.push(Cell::alone(workloads, *keys, seconds(*keys) / 2));
                 }
                 for hook in [Hook::TcIngress, Hook::TcEgress] {
-                    cells.push(Cell::alone(hook, Workload::Ipv4, *keys, seconds(*keys) / 2));
+                    cells.push(Cell::tc(hook, *keys, seconds(*keys) / 2));
                 }
             }
             cells
@@ -149,7 +162,7 @@ impl Cell {
         eprintln!(
             "{} {} {} keys {}: {}",
             self.hook.name(),
-            self.workload.name(),
+            self.workload().name(),
             self.keys,
             self.distribution.name(),
             [&[SENSOR], self.peers].concat().join(", "),
@@ -160,36 +173,44 @@ impl Cell {
             exact::books(&raw)?;
             instances.push(samples);
         }
-        for (number, program) in (1..).zip(self.peers.iter().chain(&[SENSOR])) {
-            let own: Vec<Sample> = instances.iter().map(|samples| samples[number]).collect();
-            report.cases.push(Case::new(program, self, &turns::combine(&own)));
+        for (at, workload) in self.workloads.iter().enumerate() {
+            for (number, program) in (1..).zip(self.peers.iter().chain(&[SENSOR])) {
+                let own: Vec<Sample> =
+                    instances.iter().map(|samples| samples[at][number]).collect();
+                report.cases.push(Case::new(program, self, *workload, &turns::combine(&own)));
+            }
         }
-        let check = exact::run(self.hook, self.workload, self.keys, &self.sequence(), object)?;
+        let check = exact::run(self.hook, self.workload(), self.keys, &self.sequence(), object)?;
         report.exact.push(check);
         Ok(())
     }
 
     /// What the report says of the traffic.
-    pub(crate) fn description(&self) -> (&'static str, String, u32) {
+    pub(crate) fn description(&self, workload: Workload) -> (&'static str, String, u32) {
         let workload = match self.distribution {
-            Distribution::Uniform => self.workload.name().to_owned(),
-            other => format!("{}_{}", self.workload.name(), other.name()),
+            Distribution::Uniform => workload.name().to_owned(),
+            other => format!("{}_{}", workload.name(), other.name()),
         };
         (self.hook.name(), workload, self.keys)
+    }
+
+    /// What the cell is about.
+    fn workload(&self) -> Workload {
+        self.workloads[self.workloads.len() - 1]
     }
 
     fn sequence(&self) -> Vec<u32> {
         self.distribution.sequence(self.keys)
     }
 
-    /// Samples of the empty program, the sensor and the peers, and what the sensor counted.
-    fn take_turns(&self, object: &[u8]) -> Result<(Vec<Sample>, RawEpoch), Box<dyn Error>> {
+    /// For each workload, samples of the empty program, the sensor and the peers, and what the sensor counted.
+    fn take_turns(&self, object: &[u8]) -> Result<(Samples, RawEpoch), Box<dyn Error>> {
         let mut generator = Generator::new(object, entries(self.keys))?;
         generator.set_sequence(&self.sequence());
         if self.peers.contains(&"lpm") {
             fill(generator.map("NETWORKS")?)?;
         }
-        let (mut sensor, mut table) = sensor(self.keys, self.workload.devices())?;
+        let (mut sensor, mut table) = sensor(self.keys, self.workload().devices())?;
         let mut programs = generator.dispatch(self.hook)?;
         let last = u32::try_from(1 + self.peers.len())?;
         match self.hook {
@@ -205,10 +226,16 @@ impl Cell {
             }
         }
         for (number, peer) in (1..).zip(self.peers) {
-            programs.set(number, generator.xdp(peer)?.fd()?, 0)?;
+            match self.hook {
+                Hook::Xdp => programs.set(number, generator.xdp(peer)?.fd()?, 0)?,
+                Hook::TcIngress | Hook::TcEgress => {
+                    let name = format!("{peer}_{}", self.hook.name());
+                    programs.set(number, generator.tc(&name)?.fd()?, 0)?;
+                }
+            }
         }
         let count = 2 + self.peers.len();
-        let samples = turns::measure(&mut generator, self.workload, self.keys, count, self.time)?;
+        let samples = turns::measure(&mut generator, self.workloads, self.keys, count, self.time)?;
         Ok((samples, table.drain(GracePeriod::new()?)?))
     }
 }

@@ -20,6 +20,9 @@ pub(crate) struct Sample {
     pub(crate) turns: usize,
 }
 
+/// For each workload a sample of each program.
+pub(crate) type Samples = Vec<Vec<Sample>>;
+
 /// Chunks of a long turn, as a power of two: half of it are more cache lines than a CPU's own caches
 /// have.
 const FULL_CACHES: u32 = 5;
@@ -34,21 +37,24 @@ const RUN: usize = 1024;
 /// Fewest turns from which a median is taken.
 const MIN_TURNS: usize = 15;
 
-/// Runs `programs` programs in turns for so long, the empty one first. Returns a sample of each,
-/// whose spread is half the width of the median's 95 % confidence interval.
+/// Runs `programs` programs in turns for so long, the empty one first, on each of the workloads, which
+/// take turns by the second. Returns for each workload a sample of each program, whose spread is half
+/// the width of the median's 95 % confidence interval.
 ///
 /// Of each turn the first half is for the caches to become the program's own.
 pub(crate) fn measure(
     generator: &mut Generator,
-    workload: Workload,
+    workloads: &[Workload],
     keys: u32,
     programs: usize,
     time: Duration,
-) -> Result<Vec<Sample>, Box<dyn Error>> {
+) -> Result<Samples, Box<dyn Error>> {
     let count = u32::try_from(programs)?;
     // Every program meets every key before it counts.
     let all_keys = (keys >> CHUNK_BITS).max(1).ilog2() + 1;
-    generator.run(workload, count, all_keys, count << all_keys)?;
+    for workload in workloads {
+        generator.run(*workload, count, all_keys, count << all_keys)?;
+    }
 
     // Half a turn fills a CPU's caches with what is the program's own.
     let turn_bits = ((keys << VISITS >> CHUNK_BITS).max(1).ilog2() + 1).min(FULL_CACHES);
@@ -56,15 +62,18 @@ pub(crate) fn measure(
     let round = programs * turn;
     let rounds = (RUN / round).clamp(1, 64);
     let chunks = u32::try_from(rounds * round)?;
-    let mut turns: Vec<Vec<f64>> = vec![Vec::new(); programs];
+    let mut turns: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); programs]; workloads.len()];
     let start = Instant::now();
-    while start.elapsed() < time || turns[0].len() < MIN_TURNS {
-        let run = generator.run(workload, count, turn_bits, chunks)?;
-        for (number, turn) in run.chunks_exact(turn).enumerate() {
-            turns[number % programs].push(median(&turn[turn.len() / 2..]));
+    while start.elapsed() < time || turns[0][0].len() < MIN_TURNS {
+        for (workload, turns) in workloads.iter().zip(&mut turns) {
+            let run = generator.run(*workload, count, turn_bits, chunks)?;
+            for (number, turn) in run.chunks_exact(turn).enumerate() {
+                turns[number % programs].push(median(&turn[turn.len() / 2..]));
+            }
         }
     }
-    Ok(turns.iter().map(|own| sample(own, &turns[0])).collect())
+    let samples = |turns: &Vec<Vec<f64>>| turns.iter().map(|own| sample(own, &turns[0])).collect();
+    Ok(turns.iter().map(samples).collect())
 }
 
 /// A turn is compared with the empty program's turns before and after it. With each for itself: the

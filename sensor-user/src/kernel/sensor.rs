@@ -294,6 +294,7 @@ fn control(sizes: &Sizes, cpus: u32) -> Result<Control, LoadError> {
         seed: seed.map(|word| word | 1),
         table_id: [a, b],
         quotas: sizes.quotas(cpus),
+        reserved: [0; 4],
     })
 }
 

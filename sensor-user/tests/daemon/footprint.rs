@@ -1,7 +1,8 @@
 //! What the daemon itself takes.
 
-use std::{fs, net::UdpSocket};
+use std::{fs, net::UdpSocket, thread, time::Duration};
 
+use nix::unistd::Pid;
 use xtask::bench::{Bench, Options, plan::GERMANY};
 
 use crate::sensor::{Config, Sensor, device};
@@ -40,4 +41,34 @@ fn ten_thousand_active_keys_fit_64_mebibytes() {
     println!("RssAnon {kibibytes} KiB");
     assert!(kibibytes < MOST, "{kibibytes} KiB");
     sensor.stop();
+}
+
+/// How long an idle daemon is watched.
+const WATCH: Duration = Duration::from_secs(10);
+
+#[test]
+fn an_idle_daemon_takes_less_than_half_a_percent_of_a_core() {
+    if !xtask::require_root("an_idle_daemon_takes_less_than_half_a_percent_of_a_core") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let sensor = Sensor::start(&bench, &Config::default());
+    sensor.settled();
+    let before = cpu_time(sensor.process.pid());
+    thread::sleep(WATCH);
+    let taken = cpu_time(sensor.process.pid()) - before;
+    println!("{taken:?} of CPU time in {WATCH:?}");
+    assert!(taken > Duration::ZERO && taken < WATCH / 200, "{taken:?}");
+    sensor.stop();
+}
+
+/// CPU time of all threads: the first field of their `schedstat`, in nanoseconds (Linux,
+/// `Documentation/scheduler/sched-stats.rst`).
+fn cpu_time(pid: Pid) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let times = tasks.map(|task| {
+        let stat = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
+    });
+    times.sum()
 }
