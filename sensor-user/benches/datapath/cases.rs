@@ -173,11 +173,12 @@ impl Cell {
             exact::books(&raw)?;
             instances.push(samples);
         }
+        let cell = report.cases.last().map_or(0, |last| last.cell + 1);
         for (at, workload) in self.workloads.iter().enumerate() {
             for (number, program) in (1..).zip(self.peers.iter().chain(&[SENSOR])) {
                 let own: Vec<Sample> =
                     instances.iter().map(|samples| samples[at][number]).collect();
-                report.cases.push(Case::new(program, self, *workload, &turns::combine(&own)));
+                report.cases.push(Case::new(cell, program, self, *workload, &turns::combine(&own)));
             }
         }
         let check = exact::run(self.hook, self.workload(), self.keys, &self.sequence(), object)?;

@@ -13,6 +13,9 @@ use crate::{
 /// A program on one kind of traffic.
 #[derive(Debug, Serialize)]
 pub(crate) struct Case {
+    /// Number of the cell in the run. Only figures of one cell can be compared: from one to the next the
+    /// machine may have become another.
+    pub(crate) cell: usize,
     /// Its name.
     pub(crate) program: String,
     /// Where it ran.
@@ -35,9 +38,16 @@ pub(crate) struct Case {
 
 impl Case {
     /// What was measured in a cell.
-    pub(crate) fn new(program: &str, cell: &Cell, workload: Workload, sample: &Sample) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        program: &str,
+        cell: &Cell,
+        workload: Workload,
+        sample: &Sample,
+    ) -> Self {
         let (hook, workload, keys) = cell.description(workload);
         Self {
+            cell: number,
             program: program.to_owned(),
             hook,
             workload,
@@ -155,21 +165,15 @@ impl Report {
     /// The goals that this run's cases speak of.
     fn goals(&self) -> Vec<Goal> {
         let mut goals = Vec::new();
-        for (at, case) in self.cases.iter().enumerate() {
-            if case.program != SENSOR {
-                continue;
-            }
+        for case in self.cases.iter().filter(|case| case.program == SENSOR) {
             let (hook, workload, keys) = (case.hook, case.workload.as_str(), case.keys);
             let value = case.ns_over_empty;
-            // What was measured in the same cell lies right before.
-            let cell = &self.cases[at.saturating_sub(5)..at];
-            let other = |program: &str| {
-                let is_it = |other: &&Case| {
-                    (other.program.as_str(), other.hook, other.workload.as_str(), other.keys)
-                        == (program, hook, workload, keys)
-                };
-                cell.iter().rfind(is_it).map(|case| case.ns_over_empty)
+            let beside = |program: &str, workload: &str| {
+                let mut cell = self.cases.iter().filter(|other| other.cell == case.cell);
+                cell.find(|other| other.program == program && other.workload == workload)
+                    .map(|other| other.ns_over_empty)
             };
+            let other = |program| beside(program, workload);
             let mut goal = |than: &str, limit: f64| {
                 let what = format!("{hook} {workload} {keys} keys: at most {than}");
                 goals.push(Goal { what, value, limit });
@@ -190,8 +194,9 @@ impl Report {
                 let main = floor + 6.0;
                 let limit = (1.2 * main).max(main + 3.0);
                 goal("20 % or 3 ns above what is the goal at XDP", limit);
-            } else if ["ipv6", "vlan"].contains(&workload) {
-                let plain = self.cases[at.saturating_sub(1)].ns_over_empty;
+            } else if ["ipv6", "vlan"].contains(&workload)
+                && let Some(plain) = beside(SENSOR, "ipv4")
+            {
                 goal("20 % or 3 ns above IPv4", (1.2 * plain).max(plain + 3.0));
             }
         }
