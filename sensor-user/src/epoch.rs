@@ -8,9 +8,11 @@ use std::{
 };
 
 use crate::{
-    join::Joiner,
+    config::Config,
+    join::{Joiner, geo::GeoDb},
     kernel::{Attached, CountersError, DrainError, GracePeriod, Sensor, Table, interface_counters},
     model::InterfaceCounters,
+    reload::Exchange,
     sinks::{EpochTimes, Sinks},
 };
 
@@ -31,11 +33,29 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// Runs epochs of the given length until `stop` says so, then detaches and drains what is left.
-    pub fn run(mut self, epoch: Duration, stop: &Receiver<()>, attached: Vec<Attached>) {
+    /// Runs epochs of the given length until nobody is left to order an exchange, then detaches and
+    /// drains what is left.
+    pub fn run(mut self, epoch: Duration, orders: &Receiver<Exchange>, attached: Vec<Attached>) {
+        let mut epoch = epoch;
         let mut due = Instant::now() + epoch;
-        let until = |due: Instant| due.saturating_duration_since(Instant::now());
-        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(until(due)) {
+        loop {
+            let until = due.saturating_duration_since(Instant::now());
+            match orders.recv_timeout(until) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Exchange { config, geo, done }) => {
+                    // What was counted so far is judged by what held so far.
+                    self.once();
+                    let outcome = self.exchange(&config, geo);
+                    if outcome.is_ok() {
+                        epoch = config.epoch;
+                    }
+                    due = Instant::now() + epoch;
+                    // Where nobody waits for it the sensor is stopping.
+                    let _stopping = done.send(outcome);
+                    continue;
+                }
+            }
             self.once();
             // After a stall the epochs go on from now instead of catching up in haste.
             due = (due + epoch).max(Instant::now());
@@ -44,6 +64,15 @@ impl Epochs {
         // Both halves: one may still wait from an epoch that could not be read.
         self.once();
         self.once();
+    }
+
+    /// From here on this configuration holds, with these databases.
+    fn exchange(&mut self, config: &Config, geo: GeoDb) -> Result<(), String> {
+        // The one step that can fail comes first.
+        self.table.reserve(&config.device_macs()).map_err(|error| error.to_string())?;
+        self.sinks.exchange(config, &geo);
+        self.joiner.exchange(&config.devices, geo);
+        Ok(())
     }
 
     /// One epoch. An error costs its punctuality, not its packets: they stay in the maps.

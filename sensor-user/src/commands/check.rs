@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::run::{open_geo, sizes};
+use super::run::sizes;
 use crate::{
     config,
     kernel::{GracePeriod, check_kernel, check_privileges, ethernet_index, possible_cpus},
+    reload::open_geo,
 };
 
 /// Checks configuration, databases, interfaces and this machine, and prints what it found.

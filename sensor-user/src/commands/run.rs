@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, mpsc},
     thread,
 };
@@ -19,12 +19,12 @@ use super::instance::Instance;
 use crate::{
     config::{self, Config},
     epoch::{Epochs, Witness},
-    join::{Joiner, devices::Inventory, geo::GeoDb},
+    join::{Joiner, devices::Inventory},
     kernel::{
         Attached, GracePeriod, Sensor, Sizes, check_kernel, check_privileges, ethernet_index,
         possible_cpus,
     },
-    model::Mac,
+    reload::{Reloader, open_geo},
     sinks::{Sinks, http},
     state::{Setup, Shared, State},
 };
@@ -39,16 +39,14 @@ const LOG_VARIABLE: &str = "LABGATE_LOG";
 /// When anything that counting needs is missing; nothing stays attached then.
 pub fn run(path: &Path) -> Result<()> {
     let config = config::load(path)?;
-    let filter = EnvFilter::builder()
-        .with_default_directive(config.log.into())
-        .with_env_var(LOG_VARIABLE)
-        .from_env()
-        .with_context(|| format!("{LOG_VARIABLE} is no log filter"))?;
-    tracing_subscriber::fmt()
+    let filter = log_filter_of(&config)?;
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
-        .init();
+        .with_filter_reloading();
+    let log_filter = log.reload_handle();
+    log.init();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -67,7 +65,7 @@ pub fn run(path: &Path) -> Result<()> {
         .build()
         .context("can't start the HTTP server's threads")?;
     let geo = open_geo(&config)?;
-    let (mut sensor, table) = Sensor::load(&sizes(&config), &device_macs(&config))?;
+    let (mut sensor, table) = Sensor::load(&sizes(&config), &config.device_macs())?;
     let names = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
     let witness = Witness::new(names)?;
     let attached = attach(&mut sensor, &config)?;
@@ -79,6 +77,7 @@ pub fn run(path: &Path) -> Result<()> {
         attribution: geo.attribution(),
     };
     let shared = Arc::new(Shared::new(State::new(setup), config.epoch));
+    let (exchanges, orders) = mpsc::channel();
     let app = http::App::new(Arc::clone(&shared))?;
     let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);
     let epochs = Epochs {
@@ -87,58 +86,86 @@ pub fn run(path: &Path) -> Result<()> {
         grace,
         witness,
         joiner: Joiner::new(inventory, geo),
-        sinks: Sinks::new(shared, config.policy.clone()),
+        sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
     };
 
-    let (stop_epochs, stopped) = mpsc::channel();
+    let reloader = Reloader {
+        path: path.to_owned(),
+        config: config.clone(),
+        exchanges: exchanges.clone(),
+        shared: Arc::clone(&shared),
+        set_log: Box::new(move |config| {
+            let filter = log_filter_of(config).map_err(|error| format!("{error:#}"))?;
+            log_filter.reload(filter).map_err(|error| error.to_string())
+        }),
+    };
     let (alive, ended) = oneshot::channel::<()>();
     let epoch_thread = thread::Builder::new()
         .name("epoch".to_owned())
         .spawn(move || {
             let _alive = alive;
-            epochs.run(config.epoch, &stopped, attached);
+            epochs.run(config.epoch, &orders, attached);
         })
         .context("can't start the epoch thread")?;
+    let (hangup, hangups) = mpsc::channel();
+    let reload_thread = thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(move || reloader.run(&hangups))
+        .context("can't start the reload thread")?;
     tracing::info!(listen = %config.listen, "counting; metrics are at http://{}/metrics", config.listen);
-    let served = runtime.block_on(serve(listener, app, ended));
+    let served = runtime.block_on(serve(listener, app, ended, hangup));
     tracing::info!("stopping: detaching, then reading what is left");
-    drop(stop_epochs);
+    let reloader_ended = reload_thread.join();
+    // The last one who could order anything: the epoch thread ends with that.
+    drop(exchanges);
     if epoch_thread.join().is_err() {
         anyhow::bail!("the epoch thread ended with a panic; see the messages above");
     }
+    if reloader_ended.is_err() {
+        anyhow::bail!("the reload thread ended with a panic; see the messages above");
+    }
     served
+}
+
+/// What is logged: by the environment, else by the configuration.
+fn log_filter_of(config: &Config) -> Result<EnvFilter> {
+    EnvFilter::builder()
+        .with_default_directive(config.log.into())
+        .with_env_var(LOG_VARIABLE)
+        .from_env()
+        .with_context(|| format!("{LOG_VARIABLE} is no log filter"))
 }
 
 /// Serves until a signal says stop, or the epoch thread has ended: without it nothing is counted.
 async fn serve(
     listener: std::net::TcpListener,
     app: http::App,
-    epochs_ended: oneshot::Receiver<()>,
+    mut epochs_ended: oneshot::Receiver<()>,
+    hangup: mpsc::Sender<()>,
 ) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    let mut hangups = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, app, stopped));
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = epochs_ended => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = &mut epochs_ended => break,
+            _ = hangups.recv() => {
+                // Where nobody listens the reload thread has ended, and has said why.
+                let _nobody = hangup.send(());
+            }
+        }
     }
     drop(stop);
     server.await.context("the HTTP server ended with a panic")?.context("the HTTP server failed")
 }
 
-/// Opens the databases that the configuration names.
-pub(super) fn open_geo(config: &Config) -> Result<GeoDb> {
-    let source = |path: &Option<PathBuf>| path.clone().into();
-    let (country, operators) =
-        (source(&config.databases.country), source(&config.databases.operators));
-    Ok(GeoDb::open(&country, &operators, &config.policy.watched_prefixes)?)
-}
-
 /// The maps' sizes by the configuration.
 pub(super) fn sizes(config: &Config) -> Sizes {
-    let macs = device_macs(config).len();
+    let macs = config.device_macs().len();
     Sizes {
         flow_slots_per_cpu: config
             .limits
@@ -148,10 +175,6 @@ pub(super) fn sizes(config: &Config) -> Sizes {
         device_macs: u32::try_from(macs).unwrap_or(u32::MAX),
         unknown_devices: config.limits.unknown_devices,
     }
-}
-
-fn device_macs(config: &Config) -> Vec<Mac> {
-    config.devices.iter().flat_map(|device| device.macs.iter().copied()).collect()
 }
 
 fn attach(sensor: &mut Sensor, config: &Config) -> Result<Vec<Attached>> {

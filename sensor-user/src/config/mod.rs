@@ -61,6 +61,13 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// MAC addresses of all devices.
+    pub fn device_macs(&self) -> Vec<Mac> {
+        self.devices.iter().flat_map(|device| device.macs.iter().copied()).collect()
+    }
+}
+
 /// One LAN interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceConfig {

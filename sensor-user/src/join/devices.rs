@@ -47,6 +47,52 @@ impl Inventory {
         inventory
     }
 
+    /// Goes on with these configured devices. A device is the one of its name; else it is an unknown one
+    /// with one of its addresses, or a configured one whose name is gone; else it is new. One that is
+    /// no longer configured goes on as an unknown one. All keep what was counted for them.
+    pub fn configure(&mut self, configured: &[DeviceConfig]) {
+        let mut ids = Vec::with_capacity(configured.len());
+        for device in configured {
+            let known = self.identify(device, configured).filter(|id| !ids.contains(id));
+            ids.push(known.unwrap_or_else(|| {
+                let name = device.name.as_str().into();
+                self.push(name, Vec::new(), "".into(), DeviceKind::Configured)
+            }));
+        }
+        self.by_mac.clear();
+        for (device, id) in configured.iter().zip(&ids) {
+            self.by_mac.extend(device.macs.iter().map(|mac| (*mac, *id)));
+            self.devices[id.0 as usize] = DeviceInfo {
+                id: *id,
+                name: device.name.as_str().into(),
+                macs: device.macs.clone(),
+                vendor: vendor_of(&device.macs),
+                group: device.group.as_deref().unwrap_or_default().into(),
+                kind: DeviceKind::Configured,
+            };
+        }
+        for device in &mut self.devices {
+            let is_device = !matches!(device.kind, DeviceKind::Pool | DeviceKind::Group);
+            if is_device && !ids.contains(&device.id) {
+                make_unknown(device, &mut self.by_mac);
+            }
+        }
+    }
+
+    /// Which of the devices that there are this one is.
+    fn identify(&self, device: &DeviceConfig, configured: &[DeviceConfig]) -> Option<DeviceId> {
+        let is_named = |known: &&DeviceInfo, name: &str| {
+            known.kind == DeviceKind::Configured && *known.name == *name
+        };
+        if let Some(known) = self.devices.iter().find(|known| is_named(known, &device.name)) {
+            return Some(known.id);
+        }
+        let ids = device.macs.iter().filter_map(|mac| self.by_mac.get(mac));
+        let mut seen = ids.map(|id| &self.devices[id.0 as usize]);
+        seen.find(|known| !configured.iter().any(|other| is_named(known, &other.name)))
+            .map(|known| known.id)
+    }
+
     /// Every device; a device's place is its [`DeviceId`].
     pub fn devices(&self) -> &[DeviceInfo] {
         &self.devices
@@ -77,10 +123,25 @@ impl Inventory {
     ) -> DeviceId {
         let id = DeviceId(u32::try_from(self.devices.len()).unwrap_or(u32::MAX));
         self.by_mac.extend(macs.iter().map(|mac| (*mac, id)));
-        let vendor = macs.iter().find_map(|mac| vendor(*mac)).unwrap_or_default().into();
+        let vendor = vendor_of(&macs);
         self.devices.push(DeviceInfo { id, name, macs, vendor, group, kind });
         id
     }
+}
+
+/// Leaves a device the addresses that no configured one has, the first of which is its name.
+fn make_unknown(device: &mut DeviceInfo, by_mac: &mut HashMap<Mac, DeviceId>) {
+    device.macs.retain(|mac| !by_mac.contains_key(mac));
+    by_mac.extend(device.macs.iter().map(|mac| (*mac, device.id)));
+    if let Some(mac) = device.macs.first() {
+        device.name = mac.to_string().into();
+    }
+    device.group = "".into();
+    device.kind = DeviceKind::Unknown;
+}
+
+fn vendor_of(macs: &[Mac]) -> Arc<str> {
+    macs.iter().find_map(|mac| vendor(*mac)).unwrap_or_default().into()
 }
 
 #[cfg(test)]
@@ -133,5 +194,43 @@ mod tests {
         let hostile = inventory.resolve(Mac([0xff; 6]), Direction::Tx);
         assert_eq!(inventory.devices()[hostile.0 as usize].kind, DeviceKind::Unknown);
         assert_eq!(inventory.resolve(Mac([0xff; 6]), Direction::Rx), Inventory::GROUP);
+    }
+
+    fn config(name: &str, macs: &[Mac]) -> DeviceConfig {
+        DeviceConfig { name: name.to_owned(), macs: macs.to_vec(), group: None }
+    }
+
+    fn names(inventory: &Inventory) -> Vec<(&str, DeviceKind)> {
+        inventory.devices()[2..].iter().map(|device| (&*device.name, device.kind)).collect()
+    }
+
+    #[test]
+    fn a_device_stays_itself_through_another_configuration() {
+        let stranger = Mac([0x64, 0x09, 0x80, 9, 9, 1]);
+        let mut inventory = inventory(5);
+        let phone = inventory.resolve(PHONE, Direction::Tx);
+        let unknown = inventory.resolve(stranger, Direction::Tx);
+
+        // Renamed, and an unknown one gets a name.
+        inventory.configure(&[config("handset", &[PHONE]), config("tv", &[stranger])]);
+        assert_eq!(inventory.resolve(PHONE, Direction::Tx), phone);
+        assert_eq!(inventory.resolve(stranger, Direction::Tx), unknown);
+        let both = [("handset", DeviceKind::Configured), ("tv", DeviceKind::Configured)];
+        assert_eq!(names(&inventory), both);
+
+        // Two swap their addresses: a device is its name.
+        inventory.configure(&[config("tv", &[PHONE]), config("handset", &[stranger])]);
+        assert_eq!(inventory.resolve(PHONE, Direction::Tx), unknown);
+        assert_eq!(inventory.resolve(stranger, Direction::Tx), phone);
+        assert_eq!(names(&inventory), both);
+
+        // One goes, one comes.
+        inventory.configure(&[config("handset", &[stranger]), config("watch", &[RANDOM])]);
+        assert_eq!(inventory.resolve(PHONE, Direction::Tx), unknown);
+        assert_eq!(inventory.devices()[unknown.0 as usize].kind, DeviceKind::Unknown);
+        assert_eq!(&*inventory.devices()[unknown.0 as usize].name, PHONE.to_string());
+        let watch = inventory.resolve(RANDOM, Direction::Tx);
+        assert_eq!(&*inventory.devices()[watch.0 as usize].name, "watch");
+        assert!(inventory.devices().iter().enumerate().all(|(at, info)| info.id.0 as usize == at));
     }
 }

@@ -15,6 +15,7 @@ use sensor_common::layout::{Class, Counters, FlowKey, NonIp, Outcome, Reason, Ta
 
 use self::{devices::Inventory, geo::GeoDb};
 use crate::{
+    config::DeviceConfig,
     kernel::RawEpoch,
     model::{
         Attribution, Country, DeviceId, Direction, EpochBooks, EpochRecord, Flow,
@@ -45,6 +46,12 @@ impl Joiner {
         };
         let anywhere = Attribution { country: Country::NoEntry, ..nowhere.clone() };
         Self { inventory, geo, nowhere, anywhere }
+    }
+
+    /// Joins against these devices and databases from here on; what was seen keeps its name and place.
+    pub fn exchange(&mut self, configured: &[DeviceConfig], geo: GeoDb) {
+        self.inventory.configure(configured);
+        self.geo = geo;
     }
 
     /// The devices known so far.

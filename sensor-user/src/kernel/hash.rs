@@ -5,6 +5,7 @@ use aya::{
     maps::{MapData, MapError, PerCpuHashMap, PerCpuValues},
     util::nr_cpus,
 };
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST};
 use sensor_common::layout::{CoarseKey, Counters, DeviceKey, DeviceState};
 
 macro_rules! pod {
@@ -55,9 +56,25 @@ impl<K: Pod, V: Pod + Default> HalfHash<K, V> {
 
     /// Sets all CPUs' values of a key to zero, entering it where it is missing.
     pub(super) fn zero(&mut self, key: K) -> Result<(), MapError> {
+        self.set_zero(key, BPF_ANY)
+    }
+
+    /// Enters a key where it is missing.
+    pub(super) fn enter(&mut self, key: K) -> Result<(), MapError> {
+        match self.set_zero(key, BPF_NOEXIST) {
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+            {
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn set_zero(&mut self, key: K, flags: u32) -> Result<(), MapError> {
         let cpus = nr_cpus().map_err(|(_what, error)| MapError::IoError(error))?;
         let zeros = PerCpuValues::try_from(vec![V::default(); cpus]).map_err(MapError::IoError)?;
-        self.map.insert(key, zeros, 0)
+        self.map.insert(key, zeros, flags.into())
     }
 
     /// Sets all values of a half to zero.

@@ -95,10 +95,15 @@ impl Sizes {
         geometry.state_bytes()
             + hash(self.coarse_entries.into(), size_of::<CoarseKey>(), size_of::<Counters>())
             + hash(
-                halves * (u64::from(self.device_macs) + u64::from(self.unknown_devices)),
+                halves * (u64::from(self.device_entries()) + u64::from(self.unknown_devices)),
                 size_of::<DeviceKey>(),
                 size_of::<DeviceState>(),
             )
+    }
+
+    /// Entries for configured devices.
+    fn device_entries(&self) -> u32 {
+        self.device_macs.saturating_add(SPARE_DEVICES)
     }
 
     fn geometry(&self, cpus: u32) -> Geometry {
@@ -131,6 +136,9 @@ impl Sizes {
         }
     }
 }
+
+/// MAC addresses that the configuration may gain while the sensor runs.
+pub(super) const SPARE_DEVICES: u32 = 256;
 
 /// Slots where the configuration names none, if the machine has not too many CPUs for that.
 const DEFAULT_SLOTS: u32 = 65_536;
@@ -222,7 +230,7 @@ impl Sensor {
         let state = create_state(control.geometry)?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("COARSE", sizes.coarse_entries)
-            .map_max_entries("DEVICES", (HALVES * sizes.device_macs).max(1))
+            .map_max_entries("DEVICES", HALVES * sizes.device_entries())
             .map_max_entries("STRANGERS", (HALVES * sizes.unknown_devices).max(1))
             .load(&with_constants(&control, state.fd().as_fd()))?;
         let memory = StateMemory::new(state.fd(), control.geometry)

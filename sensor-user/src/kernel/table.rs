@@ -12,11 +12,12 @@ use std::{
 };
 
 use aya::maps::MapError;
-use sensor_common::layout::{Counters, FlowKey, HALVES, Outcome, Tally, Totals};
+use sensor_common::layout::{Counters, DeviceKey, FlowKey, HALVES, Outcome, Tally, Totals};
 
 use super::{
     grace::{GraceError, GracePeriod},
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
+    sensor::SPARE_DEVICES,
     state_memory::StateMemory,
 };
 use crate::model::Mac;
@@ -33,6 +34,20 @@ pub enum DrainError {
     /// The clocks can't be read.
     #[error("can't read the clock: {0}")]
     Clock(#[source] io::Error),
+}
+
+/// Why devices can't be given entries of their own.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// All are taken.
+    #[error(
+        "more than {SPARE_DEVICES} MAC addresses were added to `devices` since the sensor started; \
+         restart it"
+    )]
+    Full,
+    /// The map can't be written.
+    #[error("can't write the device table: {0}")]
+    Map(#[source] MapError),
 }
 
 /// What the kernel counted in one epoch, as it lay in the maps.
@@ -83,6 +98,29 @@ impl Table {
         strangers: HalfHash<PodDeviceKey, PodDeviceState>,
     ) -> Self {
         Self { phase: Phase::Cleared, state, coarse, known, strangers }
+    }
+
+    /// Gives devices entries of their own, as far as they have none. Those of devices that are no longer
+    /// configured stay: they may have counts.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for them.
+    pub fn reserve(&mut self, devices: &[Mac]) -> Result<(), ReserveError> {
+        for mac in devices {
+            for half in 0..HALVES {
+                match self.known.enter(PodDeviceKey(DeviceKey::new(mac.0, half))) {
+                    Ok(()) => {}
+                    Err(MapError::SyscallError(error))
+                        if error.io_error.raw_os_error() == Some(libc::E2BIG) =>
+                    {
+                        return Err(ReserveError::Full);
+                    }
+                    Err(error) => return Err(ReserveError::Map(error)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The epoch that the programs write now.

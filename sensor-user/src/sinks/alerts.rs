@@ -33,6 +33,11 @@ impl Engine {
         Self { policy, raised: HashSet::new() }
     }
 
+    /// Judges by another policy from here on. What was raised stays raised.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// The breaches that are new in this epoch, by the time of their first packet.
     pub fn judge(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) -> Vec<Alert> {
         let mut found: HashMap<Breach, Alert> = HashMap::new();

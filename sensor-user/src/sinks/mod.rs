@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    config::Policy,
+    config::{Config, Policy},
+    join::geo::GeoDb,
     model::{DeviceInfo, EpochRecord},
     state::Shared,
 };
@@ -37,6 +38,19 @@ impl Sinks {
     /// Sinks that publish to `shared` and judge by `policy`.
     pub fn new(shared: Arc<Shared>, policy: Policy) -> Self {
         Self { alerts: alerts::Engine::new(policy), shared }
+    }
+
+    /// From here on this configuration holds, with these databases.
+    pub fn exchange(&mut self, config: &Config, geo: &GeoDb) {
+        self.alerts.set_policy(config.policy.clone());
+        self.shared.set_epoch(config.epoch);
+        self.shared.change(|state| {
+            state.change_setup(|setup| {
+                setup.limits = config.limits.into();
+                setup.databases = geo.databases().into();
+                setup.attribution = geo.attribution();
+            });
+        });
     }
 
     /// Takes one epoch: judges it, logs what is new, and lets every reader see it. `devices` is

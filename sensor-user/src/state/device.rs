@@ -28,6 +28,20 @@ pub(super) struct Held {
     label_sets: usize,
 }
 
+impl Held {
+    fn hold(&mut self, other: &Self) {
+        self.full_rows += other.full_rows;
+        self.folded_rows += other.folded_rows;
+        self.label_sets += other.label_sets;
+    }
+
+    fn release(&mut self, other: &Self) {
+        self.full_rows -= other.full_rows;
+        self.folded_rows -= other.folded_rows;
+        self.label_sets -= other.label_sets;
+    }
+}
+
 /// Both directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -182,9 +196,18 @@ impl DeviceState {
         self.label_sets.contains_key(&(country, Some(asn)))
     }
 
-    pub(super) fn update_info(&mut self, info: &DeviceInfo) {
-        if self.info != *info {
-            self.info = info.clone();
+    /// Takes over what is known of the device. `pool` gets back, or has to hold, what it holds when it
+    /// becomes a configured one or is one no longer.
+    pub(super) fn update_info(&mut self, info: &DeviceInfo, pool: &mut Held) {
+        if self.info == *info {
+            return;
+        }
+        let was_pooled = self.is_pooled();
+        self.info = info.clone();
+        match (was_pooled, self.is_pooled()) {
+            (true, false) => pool.release(&self.held),
+            (false, true) => pool.hold(&self.held),
+            _ => {}
         }
     }
 

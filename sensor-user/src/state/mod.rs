@@ -7,6 +7,7 @@
 mod device;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod reloads;
 mod report;
 mod shared;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use sensor_common::report::Interface;
 use self::device::Held;
 pub use self::{
     device::{Contact, DeviceState, Folded, Traffic},
+    reloads::{Attempts, Reloaded},
     report::{Detail, rfc3339},
     shared::{NotReady, Shared},
     timings::{StageTime, Timings},
@@ -67,7 +69,7 @@ impl From<config::Limits> for Limits {
     }
 }
 
-/// What is known when the sensor starts, and stays.
+/// What is known when the sensor starts; a reload changes it as a whole.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// Bounds.
@@ -145,6 +147,7 @@ pub struct State {
     interfaces: Vec<InterfaceCounters>,
     alerts: Vec<Alert>,
     timings: Timings,
+    reloads: [Attempts; Reloaded::ALL.len()],
 }
 
 impl State {
@@ -159,7 +162,7 @@ impl State {
         for info in devices {
             self.devices
                 .entry(info.id)
-                .and_modify(|device| device.update_info(info))
+                .and_modify(|device| device.update_info(info, &mut self.pool))
                 .or_insert_with(|| DeviceState::new(info.clone()));
         }
         for flow in record.flows.iter().filter(|flow| flow.tally.packets > 0) {
@@ -206,9 +209,24 @@ impl State {
         &self.timings
     }
 
-    /// What was known at the start.
+    /// What is known of the configuration and the databases in use.
     pub fn setup(&self) -> &Setup {
         &self.setup
+    }
+
+    /// Changes that. Bounds hold for what is new: nothing that has detail loses it.
+    pub fn change_setup(&mut self, change: impl FnOnce(&mut Setup)) {
+        change(Arc::make_mut(&mut self.setup));
+    }
+
+    /// Notes an attempt to read something anew, at Unix time `now` in nanoseconds.
+    pub const fn reloaded(&mut self, what: Reloaded, succeeded: bool, now: u64) {
+        self.reloads[what as usize].add(succeeded, now);
+    }
+
+    /// Attempts to read something anew.
+    pub const fn reloads(&self, what: Reloaded) -> &Attempts {
+        &self.reloads[what as usize]
     }
 
     /// Every device that was seen or is configured, in the inventory's order.

@@ -38,13 +38,17 @@ pub struct Shared {
     current: Mutex<Arc<State>>,
     /// Of its own, so that readiness never waits for an epoch being applied.
     published: Mutex<Option<Instant>>,
-    epoch: Duration,
+    epoch: Mutex<Duration>,
 }
 
 impl Shared {
     /// Shares a state that is to be updated every `epoch`.
     pub fn new(state: State, epoch: Duration) -> Self {
-        Self { current: Mutex::new(Arc::new(state)), published: Mutex::new(None), epoch }
+        Self {
+            current: Mutex::new(Arc::new(state)),
+            published: Mutex::new(None),
+            epoch: Mutex::new(epoch),
+        }
     }
 
     /// The state as it is now. Waits while an epoch is being applied: not for async threads.
@@ -52,9 +56,19 @@ impl Shared {
         Arc::clone(&lock(&self.current))
     }
 
+    /// Changes the state between epochs.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(Arc::make_mut(&mut lock(&self.current)));
+    }
+
+    /// From here on epochs are to come in at this distance.
+    pub fn set_epoch(&self, epoch: Duration) {
+        *lock(&self.epoch) = epoch;
+    }
+
     /// Changes the state and marks an epoch as published.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
-        change(Arc::make_mut(&mut lock(&self.current)));
+        self.change(change);
         *lock(&self.published) = Some(Instant::now());
     }
 
@@ -66,8 +80,9 @@ impl Shared {
     pub fn ready(&self, now: Instant) -> Result<(), NotReady> {
         let published = lock(&self.published).ok_or(NotReady::NoEpoch)?;
         let age = now.saturating_duration_since(published);
-        if age > self.epoch.saturating_mul(STALE_EPOCHS).saturating_add(STALE_SLACK) {
-            return Err(NotReady::Stale { age, epoch: self.epoch });
+        let epoch = *lock(&self.epoch);
+        if age > epoch.saturating_mul(STALE_EPOCHS).saturating_add(STALE_SLACK) {
+            return Err(NotReady::Stale { age, epoch });
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod fallbacks;
 mod footprint;
 mod hooks;
 mod lifecycle;
+mod reload;
 mod sensor;
 mod start_errors;
 mod tcp;

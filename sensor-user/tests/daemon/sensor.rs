@@ -51,7 +51,7 @@ impl Config {
     }
 
     /// The text, with the bench's devices.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = "interfaces:\n".to_owned();
         for interface in &self.interfaces {
             writeln!(text, "  - {interface}").unwrap();
@@ -83,8 +83,13 @@ impl Config {
 
 /// A daemon, started but perhaps not yet ready.
 pub(crate) fn launch(bench: &Bench, namespace: &Namespace, config: &Config) -> Process {
+    launch_file(namespace, &config.write(bench.dir()))
+}
+
+/// The same with a configuration that lies there already.
+pub(crate) fn launch_file(namespace: &Namespace, path: &Path) -> Process {
     let mut command = namespace.command(LABGATE);
-    command.arg("run").arg("--config").arg(config.write(bench.dir())).env("NO_COLOR", "1");
+    command.arg("run").arg("--config").arg(path).env("NO_COLOR", "1");
     namespace.start(command).unwrap()
 }
 

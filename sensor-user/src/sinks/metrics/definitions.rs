@@ -103,6 +103,15 @@ definitions! {
     DATABASE_BUILD_TIME = GAUGE "labgate_database_build_timestamp_seconds"
         ["database"]
         "When a geo database in use was built.";
+    RELOADS = COUNTER "labgate_reloads_total"
+        ["what", "outcome"]
+        "Attempts to read the configuration or the databases anew while the sensor runs; after one that failed, what was there stays in use.";
+    RELOAD_LAST_SUCCESSFUL = GAUGE "labgate_reload_last_successful"
+        ["what"]
+        "Whether the last attempt succeeded (1) or failed (0); 1 before the first.";
+    RELOAD_LAST_SUCCESS = GAUGE "labgate_reload_last_success_timestamp_seconds"
+        ["what"]
+        "When the last attempt succeeded.";
     BUILD_INFO = GAUGE "labgate_build_info"
         ["version"]
         "Always 1. The version that runs.";

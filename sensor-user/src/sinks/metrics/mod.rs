@@ -17,7 +17,7 @@ use prometheus::{
 use self::definitions as def;
 use crate::{
     model::{DeviceKind, Direction, Tally},
-    state::{DeviceState, Rule, Shared, State, Traffic, rfc3339},
+    state::{DeviceState, Reloaded, Rule, Shared, State, Traffic, rfc3339},
 };
 
 /// The content type of [`Metrics::render`].
@@ -265,6 +265,19 @@ fn setup(state: &State, families: &mut Vec<MetricFamily>) {
         database.sample([&role, &db.kind, &rfc3339(built), &db.source, &db.sha256], 1.0);
         build_time.time([&role], built);
     }
+    let mut reloads = def::RELOADS.family();
+    let mut last_successful = def::RELOAD_LAST_SUCCESSFUL.family();
+    let mut last_success = def::RELOAD_LAST_SUCCESS.family();
+    for what in Reloaded::ALL {
+        let attempts = state.reloads(what);
+        reloads.count([what.name(), "success"], attempts.succeeded);
+        reloads.count([what.name(), "failure"], attempts.failed);
+        last_successful.count([what.name()], u64::from(!attempts.last_failed));
+        if attempts.last_success > 0 {
+            last_success.time([what.name()], attempts.last_success);
+        }
+    }
+    families.extend([reloads, last_successful, last_success].map(family::Family::finish));
     let mut build = def::BUILD_INFO.family();
     build.sample([env!("CARGO_PKG_VERSION")], 1.0);
     families.extend([attach, database, build_time, build].map(family::Family::finish));

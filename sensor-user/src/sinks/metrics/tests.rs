@@ -160,6 +160,7 @@ fn series_are_unique_exact_and_never_go_back() {
 fn every_family_has_a_help_text_and_hostile_names_stay_in_their_line() {
     let shared = bench();
     let metrics = Metrics::new(Arc::clone(&shared)).unwrap();
+    shared.change(|state| state.reloaded(Reloaded::Databases, true, 1));
     publish(&mut Sinks::new(shared, Policy::default()), 1);
     let text = metrics.render().unwrap();
     for definition in def::ALL {

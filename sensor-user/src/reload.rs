@@ -1,0 +1,180 @@
+//! Configuration and databases, read anew while the sensor runs: all of it or nothing.
+//!
+//! What can fail is done here, off the epoch thread: reading, checking, opening. What is left is an
+//! exchange between two epochs, so that each epoch is judged by one configuration.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    config::{self, Config},
+    files::Watched,
+    join::geo::{GeoDb, Source},
+    state::{Reloaded, Shared},
+};
+
+/// How often the files are looked at. A change counts once it has held from one look to the next.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the epoch thread is to exchange, between two epochs.
+pub struct Exchange {
+    /// The configuration from then on.
+    pub config: Config,
+    /// Databases and watched networks from then on.
+    pub geo: GeoDb,
+    /// Where it says whether it did; if not, everything is as before.
+    pub done: SyncSender<Result<(), String>>,
+}
+
+/// Sets the level of the log.
+pub type SetLog = Box<dyn Fn(&Config) -> Result<(), String> + Send>;
+
+/// Reads anew what has changed.
+pub struct Reloader {
+    /// The configuration's file.
+    pub path: PathBuf,
+    /// What is in use.
+    pub config: Config,
+    /// Where exchanges go.
+    pub exchanges: Sender<Exchange>,
+    /// Where outcomes are counted.
+    pub shared: Arc<Shared>,
+    /// The log.
+    pub set_log: SetLog,
+}
+
+impl Reloader {
+    /// Reads anew at each SIGHUP and whenever a file has changed, until there are no more signals to
+    /// come.
+    pub fn run(mut self, hangups: &Receiver<()>) {
+        let mut file = Watched::new(&self.path);
+        let mut databases = self.databases();
+        loop {
+            let (configuration, databases_too) = match hangups.recv_timeout(LOOK) {
+                Ok(()) => (true, true),
+                Err(RecvTimeoutError::Timeout) => {
+                    // Each is asked, or the next look would find the change once more.
+                    let changed = databases.iter_mut().filter_map(|database| {
+                        database.changed().then(|| database.path().display().to_string())
+                    });
+                    let changed: Vec<String> = changed.collect();
+                    (file.changed(), !changed.is_empty())
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if configuration {
+                self.configuration();
+                databases = self.databases();
+            } else if databases_too {
+                self.account(Reloaded::Databases, self.exchange(self.config.clone()));
+            }
+        }
+    }
+
+    /// Files of the databases in use, as they are now.
+    fn databases(&self) -> Vec<Watched> {
+        let files = [&self.config.databases.country, &self.config.databases.operators];
+        files.into_iter().flatten().map(|path| Watched::new(path)).collect()
+    }
+
+    fn configuration(&mut self) {
+        let outcome = config::load(&self.path).map_err(|error| error.to_string()).and_then(|new| {
+            may_change(&self.config, &new)?;
+            self.exchange(new.clone())?;
+            (self.set_log)(&new)?;
+            for warning in &new.warnings {
+                tracing::warn!("{warning}");
+            }
+            self.config = new;
+            Ok(())
+        });
+        self.account(Reloaded::Configuration, outcome);
+    }
+
+    /// Opens the databases, has the epoch thread exchange both, and waits until it has.
+    fn exchange(&self, config: Config) -> Result<(), String> {
+        let geo = open_geo(&config).map_err(|error| error.to_string())?;
+        let (done, outcome) = sync_channel(1);
+        self.exchanges
+            .send(Exchange { config, geo, done })
+            .map_err(|_ended| "the sensor is stopping".to_owned())?;
+        outcome.recv().unwrap_or_else(|_ended| Err("the sensor is stopping".to_owned()))
+    }
+
+    fn account(&self, what: Reloaded, outcome: Result<(), String>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let succeeded = outcome.is_ok();
+        match outcome {
+            Ok(()) => tracing::info!(what = what.name(), "reloaded"),
+            Err(reason) => {
+                tracing::error!(
+                    what = what.name(),
+                    "not reloaded, what was there stays in use: {reason}"
+                );
+            }
+        }
+        self.shared.change(|state| state.reloaded(what, succeeded, now));
+    }
+}
+
+/// Opens the databases that a configuration names.
+///
+/// # Errors
+///
+/// The first one that is missing, damaged or of the wrong kind, in one sentence.
+pub fn open_geo(config: &Config) -> Result<GeoDb, crate::join::geo::Error> {
+    let source = |path: &Option<PathBuf>| Source::from(path.clone());
+    let (country, operators) =
+        (source(&config.databases.country), source(&config.databases.operators));
+    GeoDb::open(&country, &operators, &config.policy.watched_prefixes)
+}
+
+/// Says which keys have changed that hold for as long as the sensor runs.
+fn may_change(old: &Config, new: &Config) -> Result<(), String> {
+    let kernel = |config: &Config| {
+        let limits = config.limits;
+        (limits.flow_slots_per_cpu, limits.coarse_entries, limits.unknown_devices)
+    };
+    let changed: Vec<&str> = [
+        ("`interfaces`", old.interfaces != new.interfaces),
+        ("`tc_attach`", old.tc_attach != new.tc_attach),
+        ("`listen`", old.listen != new.listen),
+        ("`flow_slots_per_cpu`, `coarse_entries` or `unknown_devices`", kernel(old) != kernel(new)),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+    .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} can't change while the sensor runs; restart it, or take that change back",
+        changed.join(" and ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_for_the_life_of_the_sensor_is_named() {
+        let parse = |more: &str| {
+            config::parse(&format!("interfaces: [{{ name: lan0 }}]\n{more}"), "test.yaml").unwrap()
+        };
+        let old = parse("");
+        assert_eq!(may_change(&old, &parse("epoch: 2s\nlog: debug")), Ok(()));
+        assert_eq!(may_change(&old, &parse("limits: { prefixes_per_device: 9 }")), Ok(()));
+        let refused = may_change(&old, &parse("listen: 127.0.0.1:1\ntc_attach: tcx")).unwrap_err();
+        assert!(refused.starts_with("`tc_attach` and `listen` can't change"), "{refused}");
+        let refused = may_change(&old, &parse("limits: { unknown_devices: 9 }")).unwrap_err();
+        assert!(refused.contains("`unknown_devices`"), "{refused}");
+    }
+}
