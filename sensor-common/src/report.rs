@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this form; it grows with every change that a reader could notice.
-pub const REPORT_VERSION: u32 = 1;
+pub const REPORT_VERSION: u32 = 2;
 
 /// What the sensor has counted since it started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Report {
     pub alerts: Vec<Alert>,
     /// The balance of everything that passed the hooks.
     pub books: Books,
-    /// Where the sensor is attached, and how.
+    /// Where the sensor watches, how, and since when.
     pub interfaces: Vec<Interface>,
     /// The attribution that the licence of the geo data asks for.
     pub attribution: String,
@@ -124,15 +124,55 @@ pub struct Books {
     pub closed: bool,
 }
 
-/// One watched interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An interface that the configuration names, or did since the sensor started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
-    /// Its name.
+    /// Its name in the configuration.
     pub name: String,
-    /// How ingress is counted: `xdp` or `tc`.
+    /// Whether the configuration still names it.
+    pub configured: bool,
+    /// Whether it is watched now.
+    pub watched: bool,
+    /// How ingress is counted: `xdp` or `tc`; empty where it is not watched.
     pub ingress: String,
-    /// How egress is counted: `tcx` or `clsact`.
+    /// How egress is counted: `tcx` or `clsact`; empty where it is not watched.
     pub egress: String,
     /// Why ingress is not native XDP although it was wanted; empty otherwise.
     pub fallback_reason: String,
+    /// Why it is not watched; empty where it is, or is not configured.
+    pub reason: String,
+    /// Name of the link behind it, which another one where it was renamed; empty where there is none.
+    pub link: String,
+    /// Whether that link is switched on.
+    pub up: bool,
+    /// Largest packet on that link in bytes, without the Ethernet header; 0 where there is none.
+    pub mtu: u32,
+    /// For how long it was watched, in milliseconds.
+    pub covered_milliseconds: u64,
+    /// When it was watched, oldest first.
+    pub coverage: Vec<Coverage>,
+    /// How many earlier times of that are no longer listed.
+    pub earlier_coverage: u64,
+}
+
+/// A time during which an interface was watched in one way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// When it began.
+    pub from: String,
+    /// When it ended; empty while it lasts.
+    pub to: String,
+    /// Name of the link at the beginning.
+    pub link: String,
+    /// How ingress was counted: `xdp` or `tc`.
+    pub ingress: String,
+    /// How egress was counted: `tcx` or `clsact`.
+    pub egress: String,
+    /// Why ingress was not native XDP although it was wanted; empty otherwise.
+    pub fallback_reason: String,
+    /// Why it ended: `gone` (the link was deleted or went away), `renamed` (another link has the name now),
+    /// `detached` (somebody took the programs off), `covered` (another watched interface shows the same
+    /// frames), `changed` (the configuration wants another way), `removed` (from the configuration),
+    /// `stopped` (the sensor); empty while it lasts.
+    pub end: String,
 }

@@ -9,12 +9,21 @@ use std::{
 
 use crate::{
     config::Config,
+    interfaces::{Interfaces, LinkNews},
     join::{Joiner, geo::GeoDb},
-    kernel::{Attached, CountersError, DrainError, GracePeriod, Sensor, Table, interface_counters},
-    model::InterfaceCounters,
+    kernel::{DrainError, GracePeriod, Sensor, Table},
     reload::Exchange,
     sinks::{EpochTimes, Sinks},
 };
+
+/// What the epoch thread is to do between two epochs.
+#[derive(Debug)]
+pub enum Order {
+    /// Another configuration holds from then on.
+    Exchange(Box<Exchange>),
+    /// Links have come, changed or gone.
+    Links(LinkNews),
+}
 
 /// Everything that an epoch passes through, in this order.
 pub struct Epochs {
@@ -24,8 +33,8 @@ pub struct Epochs {
     pub table: Table,
     /// The right to wait until no program writes a half any more.
     pub grace: GracePeriod,
-    /// The interfaces' counters.
-    pub witness: Witness,
+    /// What is attached, and the links' own counters.
+    pub interfaces: Interfaces,
     /// Devices and geo.
     pub joiner: Joiner,
     /// Where records go.
@@ -33,17 +42,27 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// Runs epochs of the given length until nobody is left to order an exchange, then detaches and
-    /// drains what is left.
-    pub fn run(mut self, epoch: Duration, orders: &Receiver<Exchange>, attached: Vec<Attached>) {
+    /// Runs epochs of the given length until nobody is left to give orders, then detaches and drains what
+    /// is left.
+    pub fn run(mut self, epoch: Duration, orders: &Receiver<Order>) {
         let mut epoch = epoch;
+        self.sinks.cover(self.interfaces.coverage());
         let mut due = Instant::now() + epoch;
         loop {
             let until = due.saturating_duration_since(Instant::now());
             match orders.recv_timeout(until) {
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.once();
+                    // After a stall the epochs go on from now instead of catching up in haste.
+                    due = (due + epoch).max(Instant::now());
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Exchange { config, geo, done }) => {
+                Ok(Order::Links(news)) => {
+                    self.interfaces.follow(&mut self.sensor, news);
+                    self.sinks.cover(self.interfaces.coverage());
+                }
+                Ok(Order::Exchange(exchange)) => {
+                    let Exchange { config, geo, done } = *exchange;
                     // What was counted so far is judged by what held so far.
                     self.once();
                     let outcome = self.exchange(&config, geo);
@@ -53,23 +72,22 @@ impl Epochs {
                     due = Instant::now() + epoch;
                     // Where nobody waits for it the sensor is stopping.
                     let _stopping = done.send(outcome);
-                    continue;
                 }
             }
-            self.once();
-            // After a stall the epochs go on from now instead of catching up in haste.
-            due = (due + epoch).max(Instant::now());
         }
-        drop(attached);
+        self.interfaces.detach();
+        self.sinks.cover(self.interfaces.coverage());
         // Both halves: one may still wait from an epoch that could not be read.
         self.once();
         self.once();
     }
 
-    /// From here on this configuration holds, with these databases.
+    /// From here on this configuration holds, with these databases; what can fail comes first.
     fn exchange(&mut self, config: &Config, geo: GeoDb) -> Result<(), String> {
-        // The one step that can fail comes first.
         self.table.reserve(&config.device_macs()).map_err(|error| error.to_string())?;
+        let exchanged = self.interfaces.exchange(&mut self.sensor, config.wanted());
+        self.sinks.cover(self.interfaces.coverage());
+        exchanged.map_err(|error| error.to_string())?;
         self.sinks.exchange(config, &geo);
         self.joiner.exchange(&config.devices, geo);
         Ok(())
@@ -87,7 +105,7 @@ impl Epochs {
         let began = Instant::now();
         let raw = self.table.drain(self.grace)?;
         let drained = Instant::now();
-        let interfaces = self.witness.since_attach();
+        let interfaces = self.interfaces.counters();
         let record = self.joiner.join(&raw, interfaces);
         let joined = Instant::now();
         if !record.books.closed() {
@@ -100,57 +118,5 @@ impl Epochs {
         };
         self.sinks.publish(&record, self.joiner.inventory().devices(), times);
         self.table.clear()
-    }
-}
-
-/// The interfaces' own counters since the sensor attached.
-pub struct Witness {
-    names: Vec<String>,
-    baseline: Vec<InterfaceCounters>,
-    last: Vec<InterfaceCounters>,
-}
-
-impl Witness {
-    /// Notes where the counters stand; to be called right before attaching.
-    ///
-    /// # Errors
-    ///
-    /// When an interface is not listed.
-    pub fn new(names: Vec<String>) -> Result<Self, CountersError> {
-        let baseline = read(&names)?;
-        let last = baseline
-            .iter()
-            .map(|counters| InterfaceCounters {
-                name: counters.name.clone(),
-                ..InterfaceCounters::default()
-            })
-            .collect();
-        Ok(Self { names, baseline, last })
-    }
-
-    fn since_attach(&mut self) -> Vec<InterfaceCounters> {
-        match read(&self.names) {
-            Ok(now) => {
-                self.last =
-                    now.iter().zip(&self.baseline).map(|(now, then)| since(now, then)).collect();
-            }
-            Err(error) => tracing::warn!(%error, "the interfaces' counters stay as they were"),
-        }
-        self.last.clone()
-    }
-}
-
-fn read(names: &[String]) -> Result<Vec<InterfaceCounters>, CountersError> {
-    interface_counters(&names.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-fn since(now: &InterfaceCounters, then: &InterfaceCounters) -> InterfaceCounters {
-    InterfaceCounters {
-        name: now.name.clone(),
-        rx_packets: now.rx_packets.saturating_sub(then.rx_packets),
-        rx_bytes: now.rx_bytes.saturating_sub(then.rx_bytes),
-        tx_packets: now.tx_packets.saturating_sub(then.tx_packets),
-        tx_bytes: now.tx_bytes.saturating_sub(then.tx_bytes),
-        dropped: now.dropped.saturating_sub(then.dropped),
     }
 }

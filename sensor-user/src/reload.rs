@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     config::{self, Config},
+    epoch::Order,
     files::Watched,
     join::geo::{GeoDb, Source},
     state::{Reloaded, Shared},
@@ -23,6 +24,7 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the epoch thread is to exchange, between two epochs.
+#[derive(Debug)]
 pub struct Exchange {
     /// The configuration from then on.
     pub config: Config,
@@ -41,8 +43,8 @@ pub struct Reloader {
     pub path: PathBuf,
     /// What is in use.
     pub config: Config,
-    /// Where exchanges go.
-    pub exchanges: Sender<Exchange>,
+    /// Where exchanges go: the epoch thread.
+    pub orders: Sender<Order>,
     /// Where outcomes are counted.
     pub shared: Arc<Shared>,
     /// The log.
@@ -101,8 +103,8 @@ impl Reloader {
     fn exchange(&self, config: Config) -> Result<(), String> {
         let geo = open_geo(&config).map_err(|error| error.to_string())?;
         let (done, outcome) = sync_channel(1);
-        self.exchanges
-            .send(Exchange { config, geo, done })
+        self.orders
+            .send(Order::Exchange(Box::new(Exchange { config, geo, done })))
             .map_err(|_ended| "the sensor is stopping".to_owned())?;
         outcome.recv().unwrap_or_else(|_ended| Err("the sensor is stopping".to_owned()))
     }
@@ -143,8 +145,6 @@ fn may_change(old: &Config, new: &Config) -> Result<(), String> {
         (limits.flow_slots_per_cpu, limits.coarse_entries, limits.unknown_devices)
     };
     let changed: Vec<&str> = [
-        ("`interfaces`", old.interfaces != new.interfaces),
-        ("`tc_attach`", old.tc_attach != new.tc_attach),
         ("`listen`", old.listen != new.listen),
         ("`flow_slots_per_cpu`, `coarse_entries` or `unknown_devices`", kernel(old) != kernel(new)),
     ]
@@ -172,8 +172,10 @@ mod tests {
         let old = parse("");
         assert_eq!(may_change(&old, &parse("epoch: 2s\nlog: debug")), Ok(()));
         assert_eq!(may_change(&old, &parse("limits: { prefixes_per_device: 9 }")), Ok(()));
-        let refused = may_change(&old, &parse("listen: 127.0.0.1:1\ntc_attach: tcx")).unwrap_err();
-        assert!(refused.starts_with("`tc_attach` and `listen` can't change"), "{refused}");
+        let refused =
+            may_change(&old, &parse("listen: 127.0.0.1:1\nlimits: { coarse_entries: 2048 }"))
+                .unwrap_err();
+        assert!(refused.starts_with("`listen` and `flow_slots_per_cpu`"), "{refused}");
         let refused = may_change(&old, &parse("limits: { unknown_devices: 9 }")).unwrap_err();
         assert!(refused.contains("`unknown_devices`"), "{refused}");
     }

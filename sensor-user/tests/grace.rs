@@ -20,8 +20,10 @@ use std::{
 
 use frames::*;
 use labgate::{
-    config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
-    kernel::{Attached, GracePeriod, IngressMode, Sensor, Sizes, interface_counters},
+    config::{AttachMode, InterfaceConfig, TcAttach},
+    kernel::{
+        Attached, GracePeriod, IngressMode, Sensor, Sizes, ethernet_link, interface_counters,
+    },
     model::Mac,
 };
 use nix::net::if_::if_nametoindex;
@@ -51,14 +53,13 @@ fn back_to_back_flips_of_one_key_lose_nothing() {
     };
     let (mut sensor, mut table) = Sensor::load(&sizes, &[Mac(DEVICE)]).unwrap();
     let grace = GracePeriod::new().unwrap();
-    let config = InterfaceConfig {
-        name: "lan0".to_owned(),
-        attach: AttachMode::Xdp,
-        when_xdp_is_taken: WhenXdpIsTaken::Fail,
-    };
+    let config = InterfaceConfig { attach: AttachMode::Xdp, ..InterfaceConfig::default() };
     // Attached while the link is down, so that both sides count from zero.
-    let attached =
-        gateway.enter(|| Attached::new(&mut sensor, &config, TcAttach::Auto).unwrap()).unwrap();
+    let attached = gateway.enter(|| {
+        let link = ethernet_link("lan0").unwrap();
+        Attached::new(&mut sensor, &link, &config, TcAttach::Auto).unwrap()
+    });
+    let attached = attached.unwrap();
     assert_eq!(attached.ingress, IngressMode::Xdp);
     gateway.ip("link set lan0 up\nlink set phone0 up").unwrap();
 
@@ -84,8 +85,8 @@ fn back_to_back_flips_of_one_key_lose_nothing() {
     drain(&mut epochs);
     drain(&mut epochs);
 
-    let received = gateway.enter(|| interface_counters(&["lan0"]).unwrap()).unwrap();
-    let received = received[0].rx_packets;
+    let received = gateway.enter(|| interface_counters("lan0").unwrap()).unwrap();
+    let received = received.rx_packets;
     println!("{received} packets in {epochs} epochs");
     assert!(received > 100_000, "only {received} packets: too few to meet a flip");
     assert_eq!((counted, seen), (received, received), "after {epochs} epochs");

@@ -7,8 +7,8 @@ use aya::maps::{
     lpm_trie::{Key, LpmTrie},
 };
 use labgate::{
-    config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
-    kernel::{Attached, GracePeriod, RawEpoch, Sensor, Sizes, Table, XdpBuffers},
+    config::{AttachMode, InterfaceConfig, TcAttach},
+    kernel::{Attached, GracePeriod, RawEpoch, Sensor, Sizes, Table, XdpBuffers, ethernet_link},
     model::Mac,
 };
 
@@ -242,13 +242,13 @@ impl Cell {
 }
 
 /// Attaches the sensor alone, as the daemon does.
-pub(crate) fn attach(sensor: &mut Sensor, hook: Hook) -> Result<Attached, Box<dyn Error>> {
-    let config = InterfaceConfig {
-        name: hook.interface().to_owned(),
-        attach: if hook == Hook::Xdp { AttachMode::Xdp } else { AttachMode::Tc },
-        when_xdp_is_taken: WhenXdpIsTaken::Fail,
-    };
-    Ok(Attached::new(sensor, &config, TcAttach::Auto)?)
+pub(crate) fn attach(
+    sensor: &mut Sensor,
+    interface: &str,
+    attach: AttachMode,
+) -> Result<Attached, Box<dyn Error>> {
+    let config = InterfaceConfig { attach, ..InterfaceConfig::default() };
+    Ok(Attached::new(sensor, &ethernet_link(interface)?, &config, TcAttach::Auto)?)
 }
 
 /// Half a million networks of 16 to 24 bits, each with one of 250 countries.

@@ -56,7 +56,7 @@ fn epochs(object: &[u8], keys: u32, table_for: u32) -> Result<(Drain, f64), Box<
         generator.attach_empty()?;
         let empty = median(&generator.run(Workload::Ipv4, 1, 0, chunks)?);
         generator.detach_last();
-        let attached = attach(&mut sensor, Hook::Xdp)?;
+        let attached = attach(&mut sensor, Hook::Xdp.interface(), Hook::Xdp.mode())?;
         let first_packets = median(&generator.run(Workload::Ipv4, 1, 0, chunks)?);
         drop(attached);
         over_empty.push(first_packets - empty);

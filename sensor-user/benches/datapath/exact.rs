@@ -34,7 +34,7 @@ pub(crate) fn run(
     generator.set_sequence(sequence);
     generator.lead_alone(hook)?;
     let (mut sensor, mut table) = sensor(keys, workload.devices())?;
-    let attached = attach(&mut sensor, hook)?;
+    let attached = attach(&mut sensor, hook.interface(), hook.mode())?;
     let before = received()?;
     let chunks = CHUNKS.max(keys >> CHUNK_BITS);
     generator.run(workload, 1, 0, chunks)?;

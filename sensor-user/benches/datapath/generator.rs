@@ -14,7 +14,7 @@ use aya::{
         tc::TcAttachOptions,
     },
 };
-use labgate::kernel::interface_counters;
+use labgate::{config::AttachMode, kernel::interface_counters};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::{
     net::if_::if_nametoindex,
@@ -48,6 +48,14 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
+    /// How the daemon is told to attach there.
+    pub(crate) const fn mode(self) -> AttachMode {
+        match self {
+            Self::Xdp => AttachMode::Xdp,
+            Self::TcIngress | Self::TcEgress => AttachMode::Tc,
+        }
+    }
+
     /// The word of the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -314,9 +322,7 @@ pub(crate) struct Received {
 
 /// Reads the interfaces' counters.
 pub(crate) fn received() -> Result<Received, Box<dyn Error>> {
-    let [sender, receiver] = &interface_counters(&[SENDER, RECEIVER])?[..] else {
-        return Err("not two interfaces".into());
-    };
+    let (sender, receiver) = (interface_counters(SENDER)?, interface_counters(RECEIVER)?);
     let (packets, bytes) = (receiver.rx_packets, receiver.rx_bytes);
     Ok(Received { packets, bytes, dropped: sender.dropped + receiver.dropped })
 }

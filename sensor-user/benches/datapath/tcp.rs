@@ -6,16 +6,17 @@ use aya::{
     EbpfLoader,
     programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode, tc::TcAttachOptions},
 };
-use labgate::{
-    config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
-    kernel::Attached,
-};
+use labgate::config::AttachMode;
 use xtask::bench::{
     Bench, Namespace, Options,
     plan::{GERMANY, LAN0},
 };
 
-use crate::{cases::sensor, exact, report::Tcp};
+use crate::{
+    cases::{attach, sensor},
+    exact,
+    report::Tcp,
+};
 
 /// Pairs of runs; the order within a pair changes from one to the next.
 const PAIRS: usize = 12;
@@ -58,13 +59,10 @@ pub(crate) fn measure(object: &[u8]) -> Result<Tcp, Box<dyn Error>> {
 /// Bits per second with the sensor, which must have counted all of it.
 fn beside_sensor(bench: &Bench) -> Result<f64, Box<dyn Error>> {
     let (mut programs, mut table) = sensor(1, 1)?;
-    let config = InterfaceConfig {
-        name: LAN0.interface.to_owned(),
-        attach: AttachMode::Xdp,
-        when_xdp_is_taken: WhenXdpIsTaken::Fail,
-    };
-    let attached =
-        bench.gateway().enter(|| Attached::new(&mut programs, &config, TcAttach::Auto))??;
+    let interface = LAN0.interface;
+    let attached = bench.gateway().enter(|| {
+        attach(&mut programs, interface, AttachMode::Xdp).map_err(|error| error.to_string())
+    })??;
     let speed = both_ways(bench.device(DEVICE))?;
     drop(attached);
     exact::books(&exact::drain(&mut table)?)?;

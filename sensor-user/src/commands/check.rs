@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::run::sizes;
 use crate::{
     config,
-    kernel::{GracePeriod, check_kernel, check_privileges, ethernet_index, possible_cpus},
+    kernel::{GracePeriod, check_kernel, check_privileges, ethernet_link, possible_cpus},
     reload::open_geo,
 };
 
@@ -28,7 +28,7 @@ pub fn check(path: &Path) -> Result<()> {
     };
 
     for interface in &config.interfaces {
-        if let Err(error) = ethernet_index(&interface.name) {
+        if let Err(error) = ethernet_link(&interface.name) {
             problem(&error);
         }
     }

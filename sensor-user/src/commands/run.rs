@@ -5,24 +5,26 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use sensor_common::report::Interface;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
+    time::sleep,
 };
 use tracing_subscriber::EnvFilter;
 
 use super::instance::Instance;
 use crate::{
     config::{self, Config},
-    epoch::{Epochs, Witness},
+    epoch::{Epochs, Order},
+    interfaces::{Interfaces, LinkNews},
     join::{Joiner, devices::Inventory},
     kernel::{
-        Attached, GracePeriod, Sensor, Sizes, check_kernel, check_privileges, ethernet_index,
-        possible_cpus,
+        GracePeriod, LinkFollower, Links, LinksError, Sensor, Sizes, check_kernel,
+        check_privileges, possible_cpus,
     },
     reload::{Reloader, open_geo},
     sinks::{Sinks, http},
@@ -31,6 +33,11 @@ use crate::{
 
 /// Overrides the configuration's log level, in tracing's filter syntax.
 const LOG_VARIABLE: &str = "LABGATE_LOG";
+
+/// For requests that are being answered when the sensor stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// Before the kernel is asked about links again.
+const AFTER_LINKS_ERROR: Duration = Duration::from_secs(1);
 
 /// Counts until SIGINT or SIGTERM.
 ///
@@ -53,9 +60,6 @@ pub fn run(path: &Path) -> Result<()> {
 
     check_privileges()?;
     check_kernel()?;
-    for interface in &config.interfaces {
-        ethernet_index(&interface.name)?;
-    }
     let _instance = Instance::lock()?;
     let grace = GracePeriod::new()?;
     let listener = http::bind(config.listen)?;
@@ -66,25 +70,23 @@ pub fn run(path: &Path) -> Result<()> {
         .context("can't start the HTTP server's threads")?;
     let geo = open_geo(&config)?;
     let (mut sensor, table) = Sensor::load(&sizes(&config), &config.device_macs())?;
-    let names = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
-    let witness = Witness::new(names)?;
-    let attached = attach(&mut sensor, &config)?;
+    let (follower, links) = runtime.block_on(follow_links())?;
+    let interfaces = Interfaces::attach(&mut sensor, config.wanted(), links)?;
 
     let setup = Setup {
         limits: config.limits.into(),
-        interfaces: attached.iter().map(describe).collect(),
         databases: geo.databases().into(),
         attribution: geo.attribution(),
     };
     let shared = Arc::new(Shared::new(State::new(setup), config.epoch));
-    let (exchanges, orders) = mpsc::channel();
+    let (order, orders) = mpsc::channel();
     let app = http::App::new(Arc::clone(&shared))?;
     let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);
     let epochs = Epochs {
         sensor,
         table,
         grace,
-        witness,
+        interfaces,
         joiner: Joiner::new(inventory, geo),
         sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
     };
@@ -92,7 +94,7 @@ pub fn run(path: &Path) -> Result<()> {
     let reloader = Reloader {
         path: path.to_owned(),
         config: config.clone(),
-        exchanges: exchanges.clone(),
+        orders: order.clone(),
         shared: Arc::clone(&shared),
         set_log: Box::new(move |config| {
             let filter = log_filter_of(config).map_err(|error| format!("{error:#}"))?;
@@ -104,7 +106,7 @@ pub fn run(path: &Path) -> Result<()> {
         .name("epoch".to_owned())
         .spawn(move || {
             let _alive = alive;
-            epochs.run(config.epoch, &orders, attached);
+            epochs.run(config.epoch, &orders);
         })
         .context("can't start the epoch thread")?;
     let (hangup, hangups) = mpsc::channel();
@@ -113,11 +115,12 @@ pub fn run(path: &Path) -> Result<()> {
         .spawn(move || reloader.run(&hangups))
         .context("can't start the reload thread")?;
     tracing::info!(listen = %config.listen, "counting; metrics are at http://{}/metrics", config.listen);
+    runtime.spawn(report_links(follower, order));
     let served = runtime.block_on(serve(listener, app, ended, hangup));
     tracing::info!("stopping: detaching, then reading what is left");
     let reloader_ended = reload_thread.join();
-    // The last one who could order anything: the epoch thread ends with that.
-    drop(exchanges);
+    // With the last one who could give orders the epoch thread ends.
+    runtime.shutdown_timeout(SHUTDOWN_GRACE);
     if epoch_thread.join().is_err() {
         anyhow::bail!("the epoch thread ended with a panic; see the messages above");
     }
@@ -177,32 +180,33 @@ pub(super) fn sizes(config: &Config) -> Sizes {
     }
 }
 
-fn attach(sensor: &mut Sensor, config: &Config) -> Result<Vec<Attached>> {
-    let mut all = Vec::with_capacity(config.interfaces.len());
-    for interface in &config.interfaces {
-        let attached = Attached::new(sensor, interface, config.tc_attach)?;
-        let (ingress, egress) = (attached.ingress.as_str(), attached.egress.as_str());
-        if attached.fallback_reason.is_empty() {
-            tracing::info!(interface = attached.interface, ingress, egress, "attached");
-        } else {
-            tracing::warn!(
-                interface = attached.interface,
-                ingress,
-                egress,
-                reason = attached.fallback_reason,
-                "attached without native XDP: uploads are counted at TC ingress"
-            );
-        }
-        all.push(attached);
-    }
-    Ok(all)
+/// Follows the links from here on; first what there is.
+async fn follow_links() -> Result<(LinkFollower, Links), LinksError> {
+    let mut follower = LinkFollower::open()?;
+    let links = follower.links().await?;
+    Ok((follower, links))
 }
 
-fn describe(attached: &Attached) -> Interface {
-    Interface {
-        name: attached.interface.clone(),
-        ingress: attached.ingress.as_str().to_owned(),
-        egress: attached.egress.as_str().to_owned(),
-        fallback_reason: attached.fallback_reason.clone(),
+/// Tells the epoch thread of every change, for as long as it listens.
+async fn report_links(mut follower: LinkFollower, order: mpsc::Sender<Order>) {
+    loop {
+        let news = async {
+            let gone = follower.change().await?;
+            Ok::<_, LinksError>(LinkNews { links: follower.links().await?, gone })
+        };
+        match news.await {
+            Ok(news) => {
+                if order.send(Order::Links(news)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "links that come or go may be noticed late");
+                sleep(AFTER_LINKS_ERROR).await;
+                if let Ok(opened) = LinkFollower::open() {
+                    follower = opened;
+                }
+            }
+        }
     }
 }

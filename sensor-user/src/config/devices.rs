@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    AttachMode, DeviceConfig, InterfaceConfig, WhenXdpIsTaken,
+    AttachMode, DeviceConfig, InterfaceConfig, WhenMissing, WhenXdpIsTaken,
     diagnostic::quote,
     policy::Groups,
     reader::{Field, Fields, Reader, Text},
@@ -13,6 +13,9 @@ use crate::model::Mac;
 
 const ATTACH: [(&str, AttachMode); 3] =
     [("auto", AttachMode::Auto), ("xdp", AttachMode::Xdp), ("tc", AttachMode::Tc)];
+const WHEN_MISSING: [(&str, WhenMissing); 2] =
+    [("fail", WhenMissing::Fail), ("wait", WhenMissing::Wait)];
+const TRUTH: [(&str, bool); 2] = [("true", true), ("false", false)];
 const WHEN_XDP_IS_TAKEN: [(&str, WhenXdpIsTaken); 2] =
     [("fail", WhenXdpIsTaken::Fail), ("tc", WhenXdpIsTaken::Tc)];
 
@@ -42,24 +45,36 @@ pub(super) fn interfaces<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Vec<
 
 fn interface<'a>(reader: &mut Reader<'a>, item: &Field<'a>) -> Option<(Text<'a>, InterfaceConfig)> {
     let example = "write the interface's name, like `name: lan0`";
-    let (mut attach, mut when_xdp_is_taken) = Default::default();
+    let mut interface = InterfaceConfig::default();
     let typed = if Reader::is_scalar(item) || Reader::is_null(item) {
         reader.text(item, example)
     } else {
-        let fields = reader.fields(item, &["name", "attach", "when_xdp_is_taken"])?;
+        let keys = &["name", "attach", "when_xdp_is_taken", "when_missing", "jumbo_frames"];
+        let fields = reader.fields(item, keys)?;
         if let Some(field) = fields.get("attach") {
-            attach = reader.choice(field, &ATTACH).unwrap_or_default();
+            interface.attach = reader.choice(field, &ATTACH).unwrap_or_default();
+        }
+        if let Some(field) = fields.get("when_missing") {
+            interface.when_missing = reader.choice(field, &WHEN_MISSING).unwrap_or_default();
         }
         if let Some(field) = fields.get("when_xdp_is_taken") {
-            when_xdp_is_taken = reader.choice(field, &WHEN_XDP_IS_TAKEN).unwrap_or_default();
-            if attach == AttachMode::Tc {
-                reader.warn(&field.at, "`when_xdp_is_taken` has no effect with `attach: tc`");
+            interface.when_xdp_is_taken =
+                reader.choice(field, &WHEN_XDP_IS_TAKEN).unwrap_or_default();
+        }
+        if let Some(field) = fields.get("jumbo_frames") {
+            interface.jumbo_frames = reader.choice(field, &TRUTH).unwrap_or_default();
+        }
+        if interface.attach == AttachMode::Tc {
+            for key in ["when_xdp_is_taken", "jumbo_frames"] {
+                if let Some(field) = fields.get(key) {
+                    reader.warn(&field.at, &format!("`{key}` has no effect with `attach: tc`"));
+                }
             }
         }
         reader.required(&fields, "name", "an interface", example)
     }?;
-    let name = values::interface_name(reader, &typed)?;
-    Some((typed, InterfaceConfig { name, attach, when_xdp_is_taken }))
+    interface.name = values::interface_name(reader, &typed)?;
+    Some((typed, interface))
 }
 
 /// The devices. A group that the policy does not know is worth a warning.

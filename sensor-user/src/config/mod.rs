@@ -25,7 +25,7 @@ use std::{
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-use crate::model::Mac;
+use crate::{interfaces::Wanted, model::Mac};
 
 /// A larger file is no configuration of ours.
 const MAX_BYTES: usize = 1 << 20;
@@ -66,10 +66,15 @@ impl Config {
     pub fn device_macs(&self) -> Vec<Mac> {
         self.devices.iter().flat_map(|device| device.macs.iter().copied()).collect()
     }
+
+    /// Interfaces and how to attach to them.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { interfaces: self.interfaces.clone(), tc: self.tc_attach }
+    }
 }
 
 /// One LAN interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InterfaceConfig {
     /// Its name: 1 to 15 bytes, as the kernel allows.
     pub name: String,
@@ -77,6 +82,10 @@ pub struct InterfaceConfig {
     pub attach: AttachMode,
     /// What to do when another program holds the interface's XDP slot.
     pub when_xdp_is_taken: WhenXdpIsTaken,
+    /// What to do when there is none of that name at the start.
+    pub when_missing: WhenMissing,
+    /// Whether frames may be larger than a page can hold, now or later.
+    pub jumbo_frames: bool,
 }
 
 /// How ingress is counted.
@@ -99,6 +108,16 @@ pub enum WhenXdpIsTaken {
     Fail,
     /// Count at TC ingress instead.
     Tc,
+}
+
+/// What to do when there is no interface of a name at the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenMissing {
+    /// Refuse to start.
+    #[default]
+    Fail,
+    /// Attach as soon as there is one.
+    Wait,
 }
 
 /// How to attach to TC.

@@ -12,9 +12,12 @@ use aya::programs::{
 };
 
 use super::{
-    interface::{InterfaceError, ethernet_index},
+    interface::InterfaceError,
+    links::Link,
     sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor, XdpBuffers},
 };
+use nix::net::if_::if_nametoindex;
+
 use crate::config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken};
 
 /// Where the clsact filters sit, fixed, so that a restart replaces them and never adds a second.
@@ -92,6 +95,17 @@ pub enum AttachError {
         /// What the kernel said.
         reason: String,
     },
+    /// Its frames would be counted twice.
+    #[error(
+        "the frames of {interface} pass {other} as well, which is watched too, and would count twice; \
+         remove one of them from `interfaces`"
+    )]
+    Covered {
+        /// Which interface.
+        interface: String,
+        /// The one that shows its frames.
+        other: String,
+    },
     /// The object lacks a program.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -99,9 +113,7 @@ pub enum AttachError {
 
 /// The programs on one interface. Dropping it detaches them.
 pub struct Attached {
-    /// Name of the interface.
-    pub interface: String,
-    /// Its index, as keys carry it.
+    /// Index of the interface, as keys carry it.
     pub ifindex: u32,
     /// How uploads are counted.
     pub ingress: IngressMode,
@@ -109,74 +121,94 @@ pub struct Attached {
     pub egress: EgressMode,
     /// Why it is not native XDP although that was wanted; empty otherwise.
     pub fallback_reason: String,
-    _links: (IngressLink, SchedClassifierLink),
+    xdp: Option<Xdp>,
+    _tc: Vec<SchedClassifierLink>,
 }
 
-/// Held for its drop, which detaches.
-enum IngressLink {
-    Xdp(#[expect(dead_code, reason = "held for its drop")] FdLink),
-    Tc(#[expect(dead_code, reason = "held for its drop")] SchedClassifierLink),
+/// The program in the XDP slot.
+struct Xdp {
+    _link: FdLink,
+    buffers: XdpBuffers,
 }
 
 impl Attached {
-    /// Attaches to one interface, egress first: with both or none of the directions counted the
-    /// books of an interface make sense.
+    /// Attaches to one interface, to both directions or none. What is most likely refused comes first.
     ///
     /// # Errors
     ///
     /// When the interface is missing or the kernel refuses; nothing stays attached then.
     pub fn new(
         sensor: &mut Sensor,
+        link: &Link,
         config: &InterfaceConfig,
         tc: TcAttach,
     ) -> Result<Self, AttachError> {
-        let interface = config.name.clone();
-        let ifindex = ethernet_index(&interface)?;
-        let (egress_link, egress) = attach_tc(sensor, &interface, TcAttachType::Egress, tc)?;
-        let native = match config.attach {
-            AttachMode::Tc => None,
-            AttachMode::Auto | AttachMode::Xdp => {
-                Some(match attach_xdp(sensor, ifindex, XdpBuffers::One)? {
-                    Err(refusal) if !refusal.taken() => {
-                        attach_xdp(sensor, ifindex, XdpBuffers::Fragments)?
-                    }
-                    settled => settled,
-                })
+        let (interface, ifindex) = (link.name.as_str(), link.index);
+        if !link.ethernet {
+            return Err(InterfaceError::NotEthernet(interface.to_owned()).into());
+        }
+        let (mut xdp, mut fallback_reason) = (None, String::new());
+        if config.attach != AttachMode::Tc {
+            match attach_native(sensor, ifindex, config.jumbo_frames)? {
+                Ok(attached) => xdp = Some(attached),
+                Err(refusal) => fallback_reason = refusal.accept(interface, config)?,
             }
-        };
-        let mut fallback_reason = String::new();
-        let ingress_link = match native {
-            Some(Ok(link)) => Some(link),
-            None => None,
-            Some(Err(refusal)) => {
-                let taken = refusal.taken();
-                if taken && config.when_xdp_is_taken == WhenXdpIsTaken::Fail {
-                    return Err(AttachError::XdpTaken(interface));
-                }
-                if !taken && config.attach == AttachMode::Xdp {
-                    return Err(AttachError::NoNativeXdp { interface, reason: refusal.reason });
-                }
-                fallback_reason = refusal.reason;
-                None
-            }
-        };
-        let (ingress, ingress_link) = match ingress_link {
-            Some(link) => (IngressMode::Xdp, IngressLink::Xdp(link)),
-            None => {
-                let (link, _) = attach_tc(sensor, &interface, TcAttachType::Ingress, tc)?;
-                (IngressMode::Tc, IngressLink::Tc(link))
-            }
+        }
+        let (egress_link, egress) = attach_tc(sensor, interface, TcAttachType::Egress, tc)?;
+        let mut links = vec![egress_link];
+        let ingress = if xdp.is_some() {
+            IngressMode::Xdp
+        } else {
+            links.push(attach_tc(sensor, interface, TcAttachType::Ingress, tc)?.0);
+            IngressMode::Tc
         };
         // Filters of a killed daemon that were not replaced, since this one attaches otherwise.
         if !matches!((ingress, egress), (IngressMode::Tc, EgressMode::Clsact)) {
-            remove_leftover(&interface, TcAttachType::Ingress)?;
+            remove_leftover(interface, TcAttachType::Ingress)?;
         }
         if egress != EgressMode::Clsact {
-            remove_leftover(&interface, TcAttachType::Egress)?;
+            remove_leftover(interface, TcAttachType::Egress)?;
         }
-        let links = (ingress_link, egress_link);
-        Ok(Self { interface, ifindex, ingress, egress, fallback_reason, _links: links })
+        // TC goes by names, which can change hands meanwhile.
+        if if_nametoindex(interface) == Ok(ifindex) {
+            Ok(Self { ifindex, ingress, egress, fallback_reason, xdp, _tc: links })
+        } else {
+            Err(InterfaceError::Missing(interface.to_owned()).into())
+        }
     }
+
+    /// Whether the kernel still lists the programs on the interface: it takes them off one that is
+    /// deleted, and an operator may. (Filters of the clsact qdisc are believed to be there.)
+    pub fn is_listed(&self, sensor: &mut Sensor, link: &Link) -> bool {
+        let at_xdp = self.xdp.as_ref().is_none_or(|xdp| {
+            let program = sensor.xdp(xdp.buffers).ok().and_then(|program| program.info().ok());
+            program.is_some_and(|program| link.xdp_program == Some(program.id()))
+        });
+        let ingress = (self.ingress == IngressMode::Tc).then_some(TcAttachType::Ingress);
+        at_xdp
+            && (self.egress == EgressMode::Clsact
+                || ingress
+                    .into_iter()
+                    .chain([TcAttachType::Egress])
+                    .all(|hook| is_at_tcx(sensor, link, hook)))
+    }
+}
+
+/// What the kernel said.
+fn reason(error: &(dyn StdError + 'static)) -> String {
+    match errno(error) {
+        Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
+        None => error.to_string(),
+    }
+}
+
+/// Where the link has just gone or changed its name nothing is known; there will be news of that.
+fn is_at_tcx(sensor: &mut Sensor, link: &Link, hook: TcAttachType) -> bool {
+    let ours = sensor.classifier(names(hook).0).ok().and_then(|program| program.info().ok());
+    let there = SchedClassifier::query_tcx(&link.name, hook);
+    let (Some(ours), Ok((_, there))) = (ours, there) else { return true };
+    there.iter().any(|program| program.id() == ours.id())
+        || if_nametoindex(&*link.name) != Ok(link.index)
 }
 
 /// Why native XDP was refused.
@@ -190,29 +222,56 @@ impl Refusal {
     fn taken(&self) -> bool {
         matches!(self.errno, Some(libc::EBUSY | libc::EEXIST))
     }
+
+    /// The reason, where the configuration is content with TC ingress.
+    fn accept(self, interface: &str, config: &InterfaceConfig) -> Result<String, AttachError> {
+        let interface = interface.to_owned();
+        if self.taken() && config.when_xdp_is_taken == WhenXdpIsTaken::Fail {
+            return Err(AttachError::XdpTaken(interface));
+        }
+        if !self.taken() && config.attach == AttachMode::Xdp {
+            return Err(AttachError::NoNativeXdp { interface, reason: self.reason });
+        }
+        Ok(self.reason)
+    }
+}
+
+/// The faster program where the driver takes it and larger frames are not expected.
+fn attach_native(
+    sensor: &mut Sensor,
+    ifindex: u32,
+    jumbo_frames: bool,
+) -> Result<Result<Xdp, Refusal>, LoadError> {
+    if !jumbo_frames {
+        match attach_xdp(sensor, ifindex, XdpBuffers::One)? {
+            Err(refusal) if !refusal.taken() => {}
+            settled => return Ok(settled),
+        }
+    }
+    attach_xdp(sensor, ifindex, XdpBuffers::Fragments)
 }
 
 fn attach_xdp(
     sensor: &mut Sensor,
     ifindex: u32,
     buffers: XdpBuffers,
-) -> Result<Result<FdLink, Refusal>, LoadError> {
+) -> Result<Result<Xdp, Refusal>, LoadError> {
     let program = sensor.xdp(buffers)?;
     let link =
         program.attach_to_if_index(ifindex, XdpMode::Driver).and_then(|id| program.take_link(id));
     Ok(match link {
         // On EINVAL aya attaches by netlink instead; such a link is not tied to the daemon's life.
-        Ok(link) => FdLink::try_from(link).map_err(|error| Refusal {
-            errno: None,
-            reason: format!("no BPF link can be made: {error}"),
-        }),
+        Ok(link) => {
+            FdLink::try_from(link).map(|link| Xdp { _link: link, buffers }).map_err(|error| {
+                Refusal { errno: None, reason: format!("no BPF link can be made: {error}") }
+            })
+        }
         Err(error) => {
             let errno = errno(&error);
             let reason = match errno {
                 Some(libc::EOPNOTSUPP) => "its driver does not support it".to_owned(),
                 Some(libc::EBUSY | libc::EEXIST) => "the XDP slot is taken".to_owned(),
-                Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
-                None => error.to_string(),
+                _ => reason(&error),
             };
             Err(Refusal { errno, reason })
         }
@@ -230,10 +289,7 @@ fn attach_tc(
     let refused = |error: ProgramError| AttachError::Tc {
         interface: interface.to_owned(),
         hook: word,
-        reason: match errno(&error) {
-            Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
-            None => error.to_string(),
-        },
+        reason: reason(&error),
     };
     if tc != TcAttach::Clsact {
         // First in the chain: a program before ours could end it with a verdict.

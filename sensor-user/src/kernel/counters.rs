@@ -18,17 +18,14 @@ pub enum CountersError {
     Missing(String),
 }
 
-/// Absolute counters of the named interfaces, in the order of `names`.
+/// Absolute counters of an interface.
 ///
 /// # Errors
 ///
-/// When `/proc/thread-self/net/dev` can't be read or does not list one of them.
-pub fn interface_counters(names: &[&str]) -> Result<Vec<InterfaceCounters>, CountersError> {
+/// When `/proc/thread-self/net/dev` can't be read or does not list it.
+pub fn interface_counters(name: &str) -> Result<InterfaceCounters, CountersError> {
     let text = fs::read_to_string(PROC_NET_DEV)?;
-    names
-        .iter()
-        .map(|name| find(&text, name).ok_or_else(|| CountersError::Missing((*name).to_owned())))
-        .collect()
+    find(&text, name).ok_or_else(|| CountersError::Missing(name.to_owned()))
 }
 
 /// Columns by `net/core/net-procfs.c`: receive bytes, packets, errs, drop, ..., then from the

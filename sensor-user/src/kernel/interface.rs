@@ -2,6 +2,8 @@
 
 use nix::{errno::Errno, ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::LinkAddr};
 
+use super::links::Link;
+
 /// Why an interface can't be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {
@@ -22,17 +24,19 @@ pub enum InterfaceError {
     Unknown(String, Errno),
 }
 
-/// Index of an interface whose packets begin with an Ethernet header.
+/// An interface whose packets begin with an Ethernet header: what attaching needs to know of it.
 ///
 /// # Errors
 ///
 /// When it is missing or of another kind.
-pub fn ethernet_index(name: &str) -> Result<u32, InterfaceError> {
+pub fn ethernet_link(name: &str) -> Result<Link, InterfaceError> {
     let index =
         if_nametoindex(name).map_err(|_no_such_name| InterfaceError::Missing(name.to_owned()))?;
     match hardware_type(name) {
         // The loopback interface has the header too, with zeroes.
-        Ok(Some(libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK)) => Ok(index),
+        Ok(Some(libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK)) => {
+            Ok(Link { index, name: name.to_owned(), ethernet: true, ..Link::default() })
+        }
         Ok(_) => Err(InterfaceError::NotEthernet(name.to_owned())),
         Err(error) => Err(InterfaceError::Unknown(name.to_owned(), error)),
     }

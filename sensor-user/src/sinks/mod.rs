@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Policy},
     join::geo::GeoDb,
     model::{DeviceInfo, EpochRecord},
-    state::Shared,
+    state::{Coverage, Shared},
 };
 
 /// How long the stages before the sinks took in one epoch.
@@ -51,6 +51,11 @@ impl Sinks {
                 setup.attribution = geo.attribution();
             });
         });
+    }
+
+    /// Lets every reader see where and how the sensor watches.
+    pub fn cover(&self, coverage: Vec<Coverage>) {
+        self.shared.cover(coverage);
     }
 
     /// Takes one epoch: judges it, logs what is new, and lets every reader see it. `devices` is

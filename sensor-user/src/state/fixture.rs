@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::{Coverage, LinkState, Span};
 use crate::model::{
     Attribution, Country, DeviceId, DeviceInfo, DeviceKind, Direction, EpochBooks, EpochRecord,
     Flow, InterfaceCounters, Level, Mac, Protocol, Tally,
@@ -12,6 +13,22 @@ use crate::model::{
 /// 2026-01-01T00:00:00Z in Unix nanoseconds.
 pub(crate) const START: u64 = 1_767_225_600_000_000_000;
 const SECOND: u64 = 1_000_000_000;
+
+/// One interface, watched since [`START`].
+pub(crate) fn coverage(ingress: &'static str, fallback_reason: &str) -> Coverage {
+    let mut coverage = Coverage::new("lan0");
+    coverage.link = Some(LinkState { name: "lan0".to_owned(), up: true, mtu: 1500 });
+    coverage.begin(Span {
+        from: START,
+        to: None,
+        link: "lan0".into(),
+        ingress,
+        egress: "tcx",
+        fallback_reason: fallback_reason.into(),
+        end: None,
+    });
+    coverage
+}
 
 /// The far end of a flow.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! it meanwhile. Bounds fold detail, never counts: the sum over the rows of a device, over its
 //! countries and operators, and over its prefixes is the same number, whatever comes in.
 
+mod coverage;
 mod device;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -20,10 +21,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sensor_common::report::Interface;
 
 use self::device::Held;
 pub use self::{
+    coverage::{Coverage, End, LinkState, Span},
     device::{Contact, DeviceState, Folded, Traffic},
     reloads::{Attempts, Reloaded},
     report::{Detail, rfc3339},
@@ -74,8 +75,6 @@ impl From<config::Limits> for Limits {
 pub struct Setup {
     /// Bounds.
     pub limits: Limits,
-    /// Where the sensor is attached, and how.
-    pub interfaces: Vec<Interface>,
     /// The geo databases in use.
     pub databases: Vec<geo::Status>,
     /// The attribution that their licences ask for.
@@ -145,6 +144,7 @@ pub struct State {
     ended: u64,
     outcomes: BTreeMap<&'static str, u64>,
     interfaces: Vec<InterfaceCounters>,
+    coverage: Vec<Coverage>,
     alerts: Vec<Alert>,
     timings: Timings,
     reloads: [Attempts; Reloaded::ALL.len()],
@@ -262,6 +262,16 @@ impl State {
     /// Events of the kernel side since the start, by name.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.outcomes.iter().map(|(name, count)| (*name, *count))
+    }
+
+    /// Notes where and how the sensor watches.
+    pub fn cover(&mut self, coverage: Vec<Coverage>) {
+        self.coverage = coverage;
+    }
+
+    /// Where and how the sensor watches, and did.
+    pub fn coverage(&self) -> &[Coverage] {
+        &self.coverage
     }
 
     /// The interfaces' own counters, as of the last epoch.

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sensor_common::report::{Alert, Books, Destination, Device, REPORT_VERSION, Report};
+use sensor_common::report::{
+    Alert, Books, Coverage, Destination, Device, Interface, REPORT_VERSION, Report,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -45,7 +47,7 @@ impl State {
             devices,
             alerts: self.alerts.iter().map(alert_report).collect(),
             books: self.books_report(),
-            interfaces: self.setup.interfaces.clone(),
+            interfaces: self.coverage.iter().map(|i| interface_report(i, self.ended)).collect(),
             attribution: self.setup.attribution.clone(),
         }
     }
@@ -62,6 +64,38 @@ impl State {
             interface_bytes: self.interfaces.iter().map(|i| i.rx_bytes + i.tx_bytes).sum(),
             closed: self.open_epochs == 0,
         }
+    }
+}
+
+fn interface_report(interface: &super::Coverage, now: u64) -> Interface {
+    let (current, link) = (interface.current(), interface.link.as_ref());
+    let millis = interface.covered(now).as_millis();
+    Interface {
+        name: interface.name.to_string(),
+        configured: interface.configured,
+        watched: current.is_some(),
+        ingress: current.map(|span| span.ingress).unwrap_or_default().to_owned(),
+        egress: current.map(|span| span.egress).unwrap_or_default().to_owned(),
+        fallback_reason: current.map(|span| span.fallback_reason.to_string()).unwrap_or_default(),
+        reason: interface.reason.clone(),
+        link: link.map(|link| link.name.clone()).unwrap_or_default(),
+        up: link.is_some_and(|link| link.up),
+        mtu: link.map_or(0, |link| link.mtu),
+        covered_milliseconds: u64::try_from(millis).unwrap_or(u64::MAX),
+        coverage: interface.spans().map(span_report).collect(),
+        earlier_coverage: interface.forgotten(),
+    }
+}
+
+fn span_report(span: &super::Span) -> Coverage {
+    Coverage {
+        from: rfc3339(span.from),
+        to: span.to.map(rfc3339).unwrap_or_default(),
+        link: span.link.to_string(),
+        ingress: span.ingress.to_owned(),
+        egress: span.egress.to_owned(),
+        fallback_reason: span.fallback_reason.to_string(),
+        end: span.end.map(super::End::name).unwrap_or_default().to_owned(),
     }
 }
 

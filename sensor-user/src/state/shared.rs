@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::State;
+use super::{Coverage, State};
 
 /// Epochs without news after which the sensor no longer counts as ready.
 const STALE_EPOCHS: u32 = 5;
@@ -18,6 +18,9 @@ pub enum NotReady {
     /// Still attaching, or within the first epoch.
     #[error("the sensor has not finished its first epoch yet")]
     NoEpoch,
+    /// An interface of the configuration is not watched.
+    #[error("not watched: {0}")]
+    Unwatched(String),
     /// The epoch thread hangs or has ended.
     #[error("the last epoch ended {} s ago, although an epoch lasts {} s", .age.as_secs_f64().round(), .epoch.as_secs_f64())]
     Stale {
@@ -39,6 +42,8 @@ pub struct Shared {
     /// Of its own, so that readiness never waits for an epoch being applied.
     published: Mutex<Option<Instant>>,
     epoch: Mutex<Duration>,
+    /// Interfaces that should be watched and are not, with the reason.
+    unwatched: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -48,6 +53,7 @@ impl Shared {
             current: Mutex::new(Arc::new(state)),
             published: Mutex::new(None),
             epoch: Mutex::new(epoch),
+            unwatched: Mutex::new(None),
         }
     }
 
@@ -64,6 +70,17 @@ impl Shared {
     /// From here on epochs are to come in at this distance.
     pub fn set_epoch(&self, epoch: Duration) {
         *lock(&self.epoch) = epoch;
+    }
+
+    /// Notes where and how the sensor watches.
+    pub fn cover(&self, coverage: Vec<Coverage>) {
+        let unwatched: Vec<String> = coverage
+            .iter()
+            .filter(|interface| interface.configured && interface.current().is_none())
+            .map(|interface| format!("{} ({})", interface.name, interface.reason))
+            .collect();
+        *lock(&self.unwatched) = (!unwatched.is_empty()).then(|| unwatched.join(", "));
+        self.change(|state| state.cover(coverage));
     }
 
     /// Changes the state and marks an epoch as published.
@@ -84,7 +101,7 @@ impl Shared {
         if age > epoch.saturating_mul(STALE_EPOCHS).saturating_add(STALE_SLACK) {
             return Err(NotReady::Stale { age, epoch });
         }
-        Ok(())
+        lock(&self.unwatched).clone().map_or(Ok(()), |which| Err(NotReady::Unwatched(which)))
     }
 }
 

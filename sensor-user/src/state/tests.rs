@@ -226,16 +226,9 @@ fn two_epochs() -> Vec<EpochRecord> {
 }
 
 fn reported() -> State {
-    let mut state = State::new(Setup {
-        interfaces: vec![sensor_common::report::Interface {
-            name: "lan0".into(),
-            ingress: "xdp".into(),
-            egress: "tcx".into(),
-            fallback_reason: String::new(),
-        }],
-        attribution: "IP geolocation by DB-IP".into(),
-        ..Setup::default()
-    });
+    let mut state =
+        State::new(Setup { attribution: "IP geolocation by DB-IP".into(), ..Setup::default() });
+    state.cover(vec![fixture::coverage("xdp", "")]);
     let devices = &fixture::devices()[..1];
     for record in two_epochs() {
         state.apply(&record, devices);
@@ -256,7 +249,7 @@ fn reported() -> State {
 fn the_report_is_the_common_json_form() {
     let json = serde_json::to_value(reported().report(Detail::Prefix)).unwrap();
     let expected = serde_json::json!({
-        "version": 1,
+        "version": 2,
         "time": "2026-01-01T00:00:02.000Z",
         "devices": [{
             "name": "redmi",
@@ -293,9 +286,16 @@ fn the_report_is_the_common_json_form() {
             "interface_packets": 4, "interface_bytes": 400,
             "closed": true,
         },
-        "interfaces": [
-            { "name": "lan0", "ingress": "xdp", "egress": "tcx", "fallback_reason": "" },
-        ],
+        "interfaces": [{
+            "name": "lan0", "configured": true, "watched": true,
+            "ingress": "xdp", "egress": "tcx", "fallback_reason": "", "reason": "",
+            "link": "lan0", "up": true, "mtu": 1500,
+            "covered_milliseconds": 2000, "earlier_coverage": 0,
+            "coverage": [{
+                "from": "2026-01-01T00:00:00.000Z", "to": "", "link": "lan0",
+                "ingress": "xdp", "egress": "tcx", "fallback_reason": "", "end": "",
+            }],
+        }],
         "attribution": "IP geolocation by DB-IP",
     });
     assert_eq!(json, expected, "{json:#}");

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use labgate::{
     config::{
         AttachMode, Config, ConfigError, DeviceConfig, InterfaceConfig, Limits, TcAttach,
-        WhenXdpIsTaken, load, parse,
+        WhenMissing, WhenXdpIsTaken, load, parse,
     },
     model::Mac,
 };
@@ -21,6 +21,8 @@ interfaces:
   - name: lan0
     attach: xdp
     when_xdp_is_taken: tc
+    when_missing: wait
+    jumbo_frames: true
   - {name: lan1, attach: tc}
   - lan2
 tc_attach: clsact
@@ -67,17 +69,23 @@ fn refused(text: &str, expected: &str) {
 #[test]
 fn every_key_arrives() {
     let config = good(FULL);
-    let interface = |name: &str, attach, when_xdp_is_taken| InterfaceConfig {
+    let interface = |name: &str, attach| InterfaceConfig {
         name: name.into(),
         attach,
-        when_xdp_is_taken,
+        ..InterfaceConfig::default()
     };
     assert_eq!(
         config.interfaces,
         [
-            interface("lan0", AttachMode::Xdp, WhenXdpIsTaken::Tc),
-            interface("lan1", AttachMode::Tc, WhenXdpIsTaken::Fail),
-            interface("lan2", AttachMode::Auto, WhenXdpIsTaken::Fail),
+            InterfaceConfig {
+                name: "lan0".into(),
+                attach: AttachMode::Xdp,
+                when_xdp_is_taken: WhenXdpIsTaken::Tc,
+                when_missing: WhenMissing::Wait,
+                jumbo_frames: true,
+            },
+            interface("lan1", AttachMode::Tc),
+            interface("lan2", AttachMode::Auto),
         ]
     );
     assert_eq!(config.tc_attach, TcAttach::Clsact);

@@ -18,6 +18,8 @@ mod fallbacks;
 mod footprint;
 mod hooks;
 mod lifecycle;
+mod link_events;
+mod links;
 mod reload;
 mod sensor;
 mod start_errors;

@@ -87,13 +87,28 @@ definitions! {
         "Time the stages of the last epoch took.";
     INTERFACE_PACKETS = COUNTER "labgate_interface_packets_total"
         ["interface", "direction"]
-        "Packets on the interface's own counters since the sensor attached. tx: sent by the devices, received by the interface.";
+        "Packets on the interface's own counters while the sensor watched it. tx: sent by the devices, received by the interface.";
     INTERFACE_BYTES = COUNTER "labgate_interface_bytes_total"
         ["interface", "direction"]
-        "Bytes on the interface's own counters since the sensor attached, as its driver counts them.";
+        "Bytes on the interface's own counters while the sensor watched it, as its driver counts them.";
     INTERFACE_DROPPED = COUNTER "labgate_interface_dropped_packets_total"
         ["interface"]
-        "Packets that the interface dropped, both directions, since the sensor attached.";
+        "Packets that the interface dropped, both directions, while the sensor watched it.";
+    INTERFACE_WATCHED = GAUGE "labgate_interface_watched"
+        ["interface"]
+        "Whether the sensor watches the interface (1) or can't now (0).";
+    INTERFACE_UP = GAUGE "labgate_interface_up"
+        ["interface"]
+        "Whether the interface is switched on.";
+    INTERFACE_MTU = GAUGE "labgate_interface_mtu_bytes"
+        ["interface"]
+        "Largest packet of the interface, without the Ethernet header.";
+    INTERFACE_COVERED = COUNTER "labgate_interface_covered_seconds_total"
+        ["interface"]
+        "For how long the sensor watched the interface.";
+    INTERFACE_DETACHMENTS = COUNTER "labgate_interface_detachments_total"
+        ["interface", "reason"]
+        "How often watching ended: gone, renamed, detached (by somebody else), covered (by a bridge, bond or parent), changed, removed (by the configuration), stopped.";
     ATTACH_INFO = GAUGE "labgate_attach_info"
         ["interface", "ingress", "egress", "fallback_reason"]
         "Always 1. Where the sensor is attached, how, and why not by native XDP where that was wanted.";

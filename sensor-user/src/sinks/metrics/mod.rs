@@ -72,6 +72,7 @@ impl Collector for StateCollector {
         books(&state, &mut families);
         epochs(&state, &mut families);
         interfaces(&state, &mut families);
+        coverage(&state, &mut families);
         setup(&state, &mut families);
         families
     }
@@ -252,10 +253,34 @@ fn interfaces(state: &State, families: &mut Vec<MetricFamily>) {
     families.extend([packets, bytes, dropped].map(family::Family::finish));
 }
 
+fn coverage(state: &State, families: &mut Vec<MetricFamily>) {
+    let mut watched = def::INTERFACE_WATCHED.family();
+    let mut up = def::INTERFACE_UP.family();
+    let mut mtu = def::INTERFACE_MTU.family();
+    let mut covered = def::INTERFACE_COVERED.family();
+    let mut ends = def::INTERFACE_DETACHMENTS.family();
+    for interface in state.coverage() {
+        let name = &*interface.name;
+        if interface.configured {
+            watched.count([name], interface.current().is_some().into());
+        }
+        if let Some(link) = &interface.link {
+            up.count([name], link.up.into());
+            mtu.count([name], link.mtu.into());
+        }
+        covered.sample([name], interface.covered(state.ended()).as_secs_f64());
+        for (end, count) in interface.ends() {
+            ends.count([name, end.name()], count);
+        }
+    }
+    families.extend([watched, up, mtu, covered, ends].map(family::Family::finish));
+}
+
 fn setup(state: &State, families: &mut Vec<MetricFamily>) {
     let mut attach = def::ATTACH_INFO.family();
-    for i in &state.setup().interfaces {
-        attach.sample([&i.name, &i.ingress, &i.egress, &i.fallback_reason], 1.0);
+    for (interface, span) in state.coverage().iter().filter_map(|i| Some((i, i.current()?))) {
+        let labels = [&*interface.name, span.ingress, span.egress, &span.fallback_reason];
+        attach.sample(labels, 1.0);
     }
     let mut database = def::DATABASE_INFO.family();
     let mut build_time = def::DATABASE_BUILD_TIME.family();

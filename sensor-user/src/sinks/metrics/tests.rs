@@ -15,12 +15,6 @@ use crate::{
 fn bench() -> Arc<Shared> {
     let setup = Setup {
         limits: Limits { prefixes_per_device: 1, ..Limits::default() },
-        interfaces: vec![sensor_common::report::Interface {
-            name: "lan0".into(),
-            ingress: "tc".into(),
-            egress: "tcx".into(),
-            fallback_reason: "a bridge has no native XDP".into(),
-        }],
         databases: vec![geo::Status {
             role: geo::Role::Country,
             kind: "DBIP-Country-Lite".into(),
@@ -30,7 +24,9 @@ fn bench() -> Arc<Shared> {
         }],
         attribution: String::new(),
     };
-    Arc::new(Shared::new(State::new(setup), Duration::from_secs(1)))
+    let shared = Shared::new(State::new(setup), Duration::from_secs(1));
+    shared.cover(vec![fixture::coverage("tc", "a bridge has no native XDP")]);
+    Arc::new(shared)
 }
 
 /// A hostile operator name, two prefixes, a frame without address, and multicast.
@@ -142,6 +138,11 @@ fn series_are_unique_exact_and_never_go_back() {
         (r#"epoch_stage_last_duration_seconds{stage="drain"}"#, 0.00035),
         (r#"interface_packets_total{interface="lan0",direction="tx"}"#, 12.0),
         (r#"interface_packets_total{interface="lan0",direction="rx"}"#, 0.0),
+        (r#"interface_watched{interface="lan0"}"#, 1.0),
+        (r#"interface_up{interface="lan0"}"#, 1.0),
+        (r#"interface_mtu_bytes{interface="lan0"}"#, 1500.0),
+        (r#"interface_covered_seconds_total{interface="lan0"}"#, 2.0),
+        (r#"interface_detachments_total{interface="lan0",reason="gone"}"#, 0.0),
         (
             r#"attach_info{interface="lan0",ingress="tc",egress="tcx",fallback_reason="a bridge has no native XDP"}"#,
             1.0,

@@ -1,0 +1,218 @@
+//! One interface of the configuration: what is attached for it, and what is known of it.
+
+use std::{mem, time::Instant};
+
+use super::{Unwatched, unix_nanos};
+use crate::{
+    config::{InterfaceConfig, TcAttach},
+    kernel::{AttachError, Attached, InterfaceError, Link, Links, Sensor, interface_counters},
+    model::InterfaceCounters,
+    state::{Coverage, End, LinkState, Span},
+};
+
+/// An interface, as it was and is watched.
+pub(super) struct Entry {
+    pub(super) coverage: Coverage,
+    pub(super) watch: Option<Watch>,
+    /// Index of the link that was attached to last, which stays the same one through a change of its name.
+    pub(super) link: Option<u32>,
+    /// Of all earlier attachments together.
+    counted: InterfaceCounters,
+}
+
+/// An attachment.
+pub(super) struct Watch {
+    pub(super) attached: Attached,
+    config: InterfaceConfig,
+    tc: TcAttach,
+    /// When its programs took their places; what was read of links before says nothing of them.
+    pub(super) placed: Instant,
+    /// Whether the log knows.
+    announced: bool,
+    /// The link's counters right before.
+    baseline: InterfaceCounters,
+    /// And what they have counted since.
+    since: InterfaceCounters,
+}
+
+impl Entry {
+    pub(super) fn new(interface: &InterfaceConfig) -> Self {
+        let counted =
+            InterfaceCounters { name: interface.name.clone(), ..InterfaceCounters::default() };
+        Self { coverage: Coverage::new(&interface.name), watch: None, link: None, counted }
+    }
+
+    /// Attaches to a link, unless that is done.
+    pub(super) fn attach(
+        &mut self,
+        sensor: &mut Sensor,
+        link: &Link,
+        config: &InterfaceConfig,
+        tc: TcAttach,
+    ) -> Result<(), Unwatched> {
+        if self.watch.is_some() {
+            return Ok(());
+        }
+        let missing = || Unwatched::Missing(config.name.clone());
+        let baseline = interface_counters(&link.name).map_err(|_gone| missing())?;
+        let attached = Attached::new(sensor, link, config, tc).map_err(|error| match error {
+            AttachError::Interface(InterfaceError::Missing(_)) => missing(),
+            error => Unwatched::Refused(error),
+        })?;
+        let span = Span {
+            from: unix_nanos(),
+            to: None,
+            link: link.name.as_str().into(),
+            ingress: attached.ingress.as_str(),
+            egress: attached.egress.as_str(),
+            fallback_reason: attached.fallback_reason.as_str().into(),
+            end: None,
+        };
+        self.coverage.begin(span);
+        self.link = Some(link.index);
+        self.watch = Some(Watch {
+            attached,
+            config: config.clone(),
+            tc,
+            placed: Instant::now(),
+            announced: false,
+            baseline,
+            since: InterfaceCounters::default(),
+        });
+        Ok(())
+    }
+
+    /// Says in the log what is attached, and why what should be is not; each once.
+    pub(super) fn announce(&mut self, outcome: &Result<(), Unwatched>) {
+        let interface = &*self.coverage.name;
+        if let (Some(watch), Some(span)) = (&mut self.watch, self.coverage.current())
+            && !mem::replace(&mut watch.announced, true)
+        {
+            let (ingress, egress) = (span.ingress, span.egress);
+            tracing::info!(interface, link = &*span.link, ingress, egress, "attached");
+            let reason = &*span.fallback_reason;
+            if !reason.is_empty() {
+                tracing::warn!(
+                    interface,
+                    reason,
+                    "counting uploads at TC ingress, without native XDP"
+                );
+            }
+        }
+        let reason = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        if self.coverage.reason != reason {
+            if !reason.is_empty() {
+                tracing::warn!(interface, reason, "not watched");
+            }
+            self.coverage.reason = reason;
+        }
+    }
+
+    /// Detaches. `at_end` is what the link had counted when it was deleted.
+    pub(super) fn end(&mut self, now: u64, why: End, at_end: Option<&InterfaceCounters>) {
+        let Some(mut watch) = self.watch.take() else { return };
+        match (at_end, &self.coverage.link) {
+            (Some(counters), _) => watch.count(counters),
+            (None, Some(link)) if why != End::Gone => watch.read(&link.name),
+            (None, _) => {}
+        }
+        add(&mut self.counted, &watch.since);
+        self.coverage.end(now, why);
+        if !watch.announced {
+            return;
+        }
+        let interface = &*self.coverage.name;
+        match why {
+            End::Removed | End::Changed | End::Stopped => {
+                tracing::info!(interface, reason = why.name(), "detached");
+            }
+            End::Gone | End::Renamed | End::Detached | End::Covered => {
+                tracing::warn!(interface, reason = why.name(), "no longer attached");
+            }
+        }
+    }
+
+    /// Notes the link as it is now.
+    pub(super) fn describe(&mut self, links: &Links) {
+        let followed = self.link.and_then(|index| links.get(index));
+        let by_name = links.find(&self.coverage.name);
+        let link = by_name.or(followed).map(|link| LinkState {
+            name: link.name.clone(),
+            up: link.up,
+            mtu: link.mtu,
+        });
+        if self.coverage.link == link {
+            return;
+        }
+        let interface = &*self.coverage.name;
+        match (&self.coverage.link, &link) {
+            (Some(old), Some(new)) => {
+                if old.name != new.name {
+                    tracing::warn!(
+                        interface,
+                        link = new.name,
+                        "the interface has another name now"
+                    );
+                }
+                if old.up != new.up {
+                    tracing::info!(interface, up = new.up, "the interface was switched");
+                }
+                if old.mtu != new.mtu {
+                    tracing::info!(interface, mtu = new.mtu, "the interface has another MTU now");
+                }
+            }
+            (Some(_), None) => tracing::warn!(interface, "the interface is gone"),
+            (None, _) => {}
+        }
+        self.coverage.link = link;
+    }
+
+    pub(super) fn counters(&mut self, links: &Links) -> InterfaceCounters {
+        let mut sum = self.counted.clone();
+        if let Some(watch) = &mut self.watch {
+            if let Some(link) = links.get(watch.attached.ifindex) {
+                watch.read(&link.name);
+            }
+            add(&mut sum, &watch.since);
+        }
+        sum
+    }
+}
+
+impl Watch {
+    /// Reads the link's counters. Where it is just being deleted, the last ones come with the news of
+    /// that.
+    fn read(&mut self, link: &str) {
+        if let Ok(counters) = interface_counters(link) {
+            self.count(&counters);
+        }
+    }
+
+    /// What was counted never becomes less, not even where a driver starts again from zero.
+    fn count(&mut self, now: &InterfaceCounters) {
+        let grow =
+            |since: &mut u64, now: u64, then: u64| *since = (*since).max(now.saturating_sub(then));
+        let (since, then) = (&mut self.since, &self.baseline);
+        grow(&mut since.rx_packets, now.rx_packets, then.rx_packets);
+        grow(&mut since.rx_bytes, now.rx_bytes, then.rx_bytes);
+        grow(&mut since.tx_packets, now.tx_packets, then.tx_packets);
+        grow(&mut since.tx_bytes, now.tx_bytes, then.tx_bytes);
+        grow(&mut since.dropped, now.dropped, then.dropped);
+    }
+
+    /// Whether the configuration wants it attached as it is; a change of the rest asks for nothing.
+    pub(super) fn suits(&self, config: &InterfaceConfig, tc: TcAttach) -> bool {
+        let ways = |config: &InterfaceConfig| {
+            (config.attach, config.when_xdp_is_taken, config.jumbo_frames)
+        };
+        self.tc == tc && ways(&self.config) == ways(config)
+    }
+}
+
+fn add(sum: &mut InterfaceCounters, more: &InterfaceCounters) {
+    sum.rx_packets += more.rx_packets;
+    sum.rx_bytes += more.rx_bytes;
+    sum.tx_packets += more.tx_packets;
+    sum.tx_bytes += more.tx_bytes;
+    sum.dropped += more.dropped;
+}
