@@ -24,6 +24,8 @@ pub struct Report {
     pub books: Books,
     /// Where the sensor watches, how, and since when.
     pub interfaces: Vec<Interface>,
+    /// The geo databases in use.
+    pub databases: Vec<Database>,
     /// The attribution that the licence of the geo data asks for.
     pub attribution: String,
 }
@@ -55,9 +57,11 @@ pub struct Destination {
     pub asn: u32,
     /// Name of the autonomous system, empty for none.
     pub operator: String,
-    /// The most specific of the watched, country and operator networks, in CIDR form; empty for
-    /// frames without an IP address.
+    /// A named network, or the most specific of the watched, country and operator networks, in CIDR
+    /// form; empty for frames without an IP address.
     pub prefix: String,
+    /// Name of the network by the configuration; empty for none.
+    pub network: String,
     /// `tcp`, `udp`, `icmp`, ...; the number where IANA's keyword is not known here; `arp`, `lldp`,
     /// `eapol` or `other` for non-IP frames; `unparsed:<reason>` for malformed ones.
     pub protocol: String,
@@ -69,6 +73,9 @@ pub struct Destination {
     /// Outermost VLAN ID, 0 for untagged; only with address detail, as the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// Whether anything came back. Packets are counted before the firewall: one that was sent and not
+    /// answered may have been blocked here, or nobody was there.
+    pub answered: bool,
     /// Packets the device sent.
     pub tx_packets: u64,
     /// Bytes the device sent.
@@ -122,6 +129,23 @@ pub struct Books {
     pub interface_bytes: u64,
     /// True when every epoch so far balanced.
     pub closed: bool,
+}
+
+/// A geo database in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// `country` or `operators`.
+    pub role: String,
+    /// Its own name for its type.
+    pub kind: String,
+    /// When it was built.
+    pub build_time: String,
+    /// Whether it is older than the configuration wants it.
+    pub stale: bool,
+    /// The file it was read from, or `built-in`.
+    pub source: String,
+    /// SHA-256 of the file, decompressed where it is a built-in one, in lower-case hex.
+    pub sha256: String,
 }
 
 /// An interface that the configuration names, or did since the sensor started.

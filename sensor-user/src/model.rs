@@ -56,8 +56,11 @@ pub struct Attribution {
     pub asn: u32,
     /// Name of the autonomous system, empty for none.
     pub operator: Arc<str>,
-    /// The most specific of the watched, country and operator networks; `None` without an address.
+    /// The most specific of the watched, country and operator networks, or a named one; `None` without an
+    /// address.
     pub prefix: Option<IpNet>,
+    /// Name of the network by the configuration, empty for none.
+    pub network: Arc<str>,
     /// True where the address lies in a network that the policy watches.
     pub watched: bool,
 }

@@ -135,7 +135,7 @@ pub fn open_geo(config: &Config) -> Result<GeoDb, crate::join::geo::Error> {
     let source = |path: &Option<PathBuf>| Source::from(path.clone());
     let (country, operators) =
         (source(&config.databases.country), source(&config.databases.operators));
-    GeoDb::open(&country, &operators, &config.policy.watched_prefixes)
+    GeoDb::open(&country, &operators, &config.policy.watched_prefixes, &config.networks)
 }
 
 /// Says which keys have changed that hold for as long as the sensor runs.

@@ -46,7 +46,7 @@ fn epochs(object: &[u8], keys: u32, table_for: u32) -> Result<(Drain, f64), Box<
     generator.set_sequence(&Distribution::Once.sequence(keys));
     generator.lead_alone(Hook::Xdp)?;
     let (mut sensor, mut table) = sensor(table_for, 1)?;
-    let geo = GeoDb::open(&Source::Default, &Source::Default, &[])?;
+    let geo = GeoDb::open(&Source::Default, &Source::Default, &[], &[])?;
     let mut joiner = Joiner::new(Inventory::new(&[], 16), geo);
     let chunks = (keys >> CHUNK_BITS).max(1);
     let grace = GracePeriod::new()?;

@@ -73,12 +73,7 @@ pub fn run(path: &Path) -> Result<()> {
     let (follower, links) = runtime.block_on(follow_links())?;
     let interfaces = Interfaces::attach(&mut sensor, config.wanted(), links)?;
 
-    let setup = Setup {
-        limits: config.limits.into(),
-        databases: geo.databases().into(),
-        attribution: geo.attribution(),
-    };
-    let shared = Arc::new(Shared::new(State::new(setup), config.epoch));
+    let shared = Arc::new(Shared::new(State::new(Setup::new(&config, &geo)), config.epoch));
     let (order, orders) = mpsc::channel();
     let app = http::App::new(Arc::clone(&shared))?;
     let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);

@@ -6,18 +6,19 @@ use sensor_common::layout::MIN_SLOTS;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Config, DEFAULT_EPOCH, DEFAULT_LISTEN, Databases, Limits, TcAttach, devices,
+    Config, DEFAULT_EPOCH, DEFAULT_LISTEN, DEFAULT_MAX_AGE, Databases, Limits, TcAttach, devices,
     diagnostic::{Diagnostic, Source},
-    policy,
+    networks, policy,
     raw::Node,
     reader::{Fields, Reader},
     values,
 };
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "interfaces",
     "tc_attach",
     "devices",
+    "networks",
     "databases",
     "policy",
     "epoch",
@@ -58,6 +59,7 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
             .and_then(|field| reader.choice(field, &TC_ATTACH))
             .unwrap_or_default(),
         devices: devices::devices(reader, root, &mut groups),
+        networks: networks::networks(reader, root),
         databases: databases(reader, root, file_name),
         policy,
         epoch: root
@@ -78,7 +80,7 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
 }
 
 fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Databases {
-    let keys = &["country", "operators"];
+    let keys = &["country", "operators", "max_age"];
     let Some(fields) = root.get("databases").and_then(|field| reader.fields(field, keys)) else {
         return Databases::default();
     };
@@ -92,7 +94,9 @@ fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) ->
         }
         Some(directory.join(typed.text))
     };
-    Databases { country: path("country"), operators: path("operators") }
+    let (country, operators) = (path("country"), path("operators"));
+    let max_age = fields.get("max_age").and_then(|field| values::max_age(reader, field));
+    Databases { country, operators, max_age: max_age.unwrap_or(DEFAULT_MAX_AGE) }
 }
 
 fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {

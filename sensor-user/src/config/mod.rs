@@ -8,6 +8,7 @@ mod convert;
 mod country;
 mod devices;
 mod diagnostic;
+mod networks;
 mod policy;
 mod raw;
 mod reader;
@@ -25,12 +26,14 @@ use std::{
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-use crate::{interfaces::Wanted, model::Mac};
+use crate::{interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
 
 /// A larger file is no configuration of ours.
 const MAX_BYTES: usize = 1 << 20;
 /// Epoch when the file names none.
 const DEFAULT_EPOCH: Duration = Duration::from_secs(1);
+/// Two months: the vendors of free databases make a new one each month.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60 * 86_400);
 /// Port when the file names none.
 const DEFAULT_PORT: u16 = 9469;
 /// Loopback, because the observed devices must not reach the metrics.
@@ -45,6 +48,8 @@ pub struct Config {
     pub tc_attach: TcAttach,
     /// The devices on the bench; names and MAC addresses are unique.
     pub devices: Vec<DeviceConfig>,
+    /// Networks with a name of their own; no prefix twice.
+    pub networks: Vec<NamedNetwork>,
     /// The geo databases.
     pub databases: Databases,
     /// What the bench allows.
@@ -145,12 +150,20 @@ pub struct DeviceConfig {
 
 /// The geo databases (MMDB); `None` is the one that comes with LabGate. Relative paths start at the
 /// directory of the configuration file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Databases {
     /// Networks to countries.
     pub country: Option<PathBuf>,
     /// Networks to autonomous systems.
     pub operators: Option<PathBuf>,
+    /// From this age on they are stale.
+    pub max_age: Duration,
+}
+
+impl Default for Databases {
+    fn default() -> Self {
+        Self { country: None, operators: None, max_age: DEFAULT_MAX_AGE }
+    }
 }
 
 /// What the bench allows.

@@ -136,6 +136,19 @@ pub(super) fn epoch<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<Du
     }
 }
 
+/// How old a database may become.
+pub(super) fn max_age<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<Duration> {
+    let label = "write a number of days from 1d to 3650d, like 60d";
+    let typed = reader.text(field, label)?;
+    let days = typed.text.strip_suffix('d').and_then(|days| days.trim_end().parse().ok());
+    let days = days.filter(|days| (1..=3650).contains(days));
+    if days.is_none() {
+        let message = format!("{} cannot be {}", quote(field.name), quote(typed.text));
+        reader.refuse(&typed.at, message, label);
+    }
+    days.map(|days: u64| Duration::from_secs(days * 86_400))
+}
+
 /// A whole number with a unit, or what to write instead.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =

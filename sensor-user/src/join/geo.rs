@@ -31,14 +31,36 @@ impl From<Option<PathBuf>> for Source {
     }
 }
 
-/// The two geo databases and the watched networks.
+/// A network that the lab knows better than a database does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedNetwork {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its addresses, without host bits.
+    pub prefix: IpNet,
+    /// Where it is; `None` leaves that to the database.
+    pub country: Option<[u8; 2]>,
+    /// Its autonomous system, which then has the network's name; `None` leaves that to the database.
+    pub asn: Option<u32>,
+}
+
+/// The two geo databases, and what the configuration says of networks.
 #[derive(Debug)]
 pub struct GeoDb {
     country: Arc<Database>,
     operators: Arc<Database>,
     /// Longest first.
     watched: Vec<IpNet>,
-    no_operator: Arc<str>,
+    /// Longest first.
+    named: Vec<NamedNetwork>,
+    nothing: Arc<str>,
+}
+
+/// What a lookup found, and for how many of the address's neighbours it holds.
+struct Found {
+    attribution: Attribution,
+    /// The longest of all prefixes that had a say.
+    narrowest: u8,
 }
 
 impl GeoDb {
@@ -46,7 +68,12 @@ impl GeoDb {
     ///
     /// # Errors
     /// The first database that is missing, damaged or of the wrong kind, in one sentence.
-    pub fn open(country: &Source, operators: &Source, watched: &[IpNet]) -> Result<Self, Error> {
+    pub fn open(
+        country: &Source,
+        operators: &Source,
+        watched: &[IpNet],
+        named: &[NamedNetwork],
+    ) -> Result<Self, Error> {
         let country_db = Arc::new(Database::open(Role::Country, country)?);
         let operators_db = match operators {
             Source::File(_) if operators == country => {
@@ -57,68 +84,96 @@ impl GeoDb {
         };
         let mut watched: Vec<IpNet> = watched.iter().map(IpNet::trunc).collect();
         watched.sort_by_key(|network| Reverse(network.prefix_len()));
-        Ok(Self { country: country_db, operators: operators_db, watched, no_operator: "".into() })
+        let mut named = named.to_vec();
+        named.sort_by_key(|network| Reverse(network.prefix.prefix_len()));
+        let nothing = "".into();
+        Ok(Self { country: country_db, operators: operators_db, watched, named, nothing })
     }
 
     /// Country, operator and prefix of an address. Never fails: what no database knows is
     /// [`Country::NoEntry`], with the smallest network known to be without an entry as its prefix.
     ///
-    /// `watched` in the result says that the address lies in a watched network; the prefix is then
-    /// that network or a more specific one inside.
+    /// A named network has the last word, and is the prefix, or a watched network inside is. `watched` in the
+    /// result says that the address lies in a watched network; without a named one the prefix is then that
+    /// network or a more specific one inside.
     pub fn lookup(&self, address: IpAddr) -> Attribution {
-        let far = Far::new(address);
-        let watched = self.watched.iter().find_map(|network| far.inside(*network));
-        let attribution = |country, asn, operator, prefix| Attribution {
-            country,
-            asn,
-            operator,
-            prefix,
-            watched: watched.is_some(),
-        };
-
-        if let Some((class, range)) = special::classify(far.lookup) {
-            let prefix = longest([watched, Some(far.outer(range))]);
-            return attribution(Country::Special(class), 0, Arc::clone(&self.no_operator), prefix);
-        }
-
-        let country = self.country.find(far.lookup);
-        let operators = self.operators.find(far.lookup);
-        let code = country.record.as_ref().and_then(|record| record.country);
-        let operator = operators.record.as_ref().filter(|record| record.has_operator());
-
-        let entry = |found: &Match, known: bool| {
-            found.network.filter(|_| known).map(|network| far.outer(network))
-        };
-        let prefix = longest([
-            watched,
-            entry(&country, code.is_some()),
-            entry(&operators, operator.is_some()),
-        ])
-        .or_else(|| longest([entry(&country, true), entry(&operators, true)]))
-        .unwrap_or_else(|| far.everything());
-
-        attribution(
-            code.map_or(Country::NoEntry, Country::Iso),
-            operator.map_or(0, |record| record.asn),
-            operator.map_or_else(|| Arc::clone(&self.no_operator), |r| Arc::clone(&r.operator)),
-            Some(prefix),
-        )
+        self.find(address).attribution
     }
 
-    /// What holds for all addresses of a network: as [`GeoDb::lookup`] of its first, unless that
-    /// speaks of a smaller network; then no country is known, and the prefix is the network.
+    fn find(&self, address: IpAddr) -> Found {
+        let far = Far::new(address);
+        let watched = self.watched.iter().find_map(|network| far.inside(*network));
+        let named =
+            self.named.iter().find_map(|network| Some((network, far.inside(network.prefix)?)));
+        let (named, named_prefix) = named.unzip();
+        let configured = longest([watched, named_prefix]).filter(|_| named.is_some());
+
+        let special = special::classify(far.lookup);
+        let (country, asn, operator, prefix, narrowest) = if let Some((class, range)) = special {
+            let range = Some(far.outer(range));
+            let prefix = longest([watched, range]);
+            let nothing = Arc::clone(&self.nothing);
+            (Country::Special(class), 0, nothing, prefix, longest([prefix, named_prefix]))
+        } else {
+            let country = self.country.find(far.lookup);
+            let operators = self.operators.find(far.lookup);
+            let code = country.record.as_ref().and_then(|record| record.country);
+            let operator = operators.record.as_ref().filter(|record| record.has_operator());
+            let entry = |found: &Match, known: bool| {
+                found.network.filter(|_| known).map(|network| far.outer(network))
+            };
+            let gap = longest([entry(&country, true), entry(&operators, true)]);
+            let known =
+                [watched, entry(&country, code.is_some()), entry(&operators, operator.is_some())];
+            let prefix = longest(known).or(gap).unwrap_or_else(|| far.everything());
+            (
+                code.map_or(Country::NoEntry, Country::Iso),
+                operator.map_or(0, |record| record.asn),
+                Arc::clone(operator.map_or(&self.nothing, |record| &record.operator)),
+                Some(prefix),
+                longest([Some(prefix), named_prefix, gap]),
+            )
+        };
+        let own_operator = named.and_then(|network| Some((network.asn?, &network.name)));
+        let (asn, operator) =
+            own_operator.map_or((asn, operator), |(asn, name)| (asn, Arc::clone(name)));
+        Found {
+            attribution: Attribution {
+                country: named.and_then(|network| network.country).map_or(country, Country::Iso),
+                asn,
+                operator,
+                prefix: configured.or(prefix),
+                network: Arc::clone(named.map_or(&self.nothing, |network| &network.name)),
+                watched: watched.is_some(),
+            },
+            narrowest: narrowest.map_or(0, |network| network.prefix_len()),
+        }
+    }
+
+    /// What holds for all addresses of a network: as [`GeoDb::lookup`] of its first, unless something
+    /// is said of a smaller network; then no country is known, and the prefix is the network. It is a watched
+    /// one as soon as a part of it is: lost detail is no way around the policy.
     pub fn lookup_network(&self, network: IpNet) -> Attribution {
-        let first = self.lookup(network.network());
-        if first.prefix.is_some_and(|prefix| prefix.prefix_len() <= network.prefix_len()) {
-            return first;
+        let first = self.find(network.network());
+        let is_part = |other: &IpNet| *other != network && network.contains(other);
+        let watched_part = self.watched.iter().any(is_part);
+        let named_part = self.named.iter().any(|named| is_part(&named.prefix));
+        if first.narrowest <= network.prefix_len() && !watched_part && !named_part {
+            return first.attribution;
         }
         Attribution {
             country: Country::NoEntry,
             asn: 0,
-            operator: Arc::clone(&self.no_operator),
+            operator: Arc::clone(&self.nothing),
             prefix: Some(network),
-            watched: false,
+            network: Arc::clone(&self.nothing),
+            watched: watched_part || first.attribution.watched,
         }
+    }
+
+    /// The networks that have a name of their own, longest first.
+    pub fn named(&self) -> &[NamedNetwork] {
+        &self.named
     }
 
     /// The databases in use: countries first, then operators.

@@ -42,6 +42,7 @@ impl Joiner {
             asn: 0,
             operator: Arc::from(""),
             prefix: None,
+            network: Arc::from(""),
             watched: false,
         };
         let anywhere = Attribution { country: Country::NoEntry, ..nowhere.clone() };
@@ -252,7 +253,7 @@ mod tests {
     /// A policy must not take what could not be kept for something without an address.
     #[test]
     fn lost_addresses_may_lie_in_any_country() {
-        let geo = GeoDb::open(&Source::Default, &Source::Default, &[]).unwrap();
+        let geo = GeoDb::open(&Source::Default, &Source::Default, &[], &[]).unwrap();
         let mut joiner = Joiner::new(Inventory::new(&[], 1), geo);
         let tally = Tally { packets: 3, bytes: 180, payload: 0 };
         let mac = Mac([2, 0, 0, 0, 0, 1]);

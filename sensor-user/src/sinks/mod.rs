@@ -11,9 +11,9 @@ use std::{
 
 use crate::{
     config::{Config, Policy},
-    join::geo::GeoDb,
+    join::geo::{self, GeoDb},
     model::{DeviceInfo, EpochRecord},
-    state::{Coverage, Shared},
+    state::{Coverage, Setup, Shared, rfc3339},
 };
 
 /// How long the stages before the sinks took in one epoch.
@@ -32,25 +32,23 @@ pub struct EpochTimes {
 pub struct Sinks {
     alerts: alerts::Engine,
     shared: Arc<Shared>,
+    /// Databases of which the log knows that they are stale.
+    stale: Vec<geo::Role>,
 }
 
 impl Sinks {
     /// Sinks that publish to `shared` and judge by `policy`.
     pub fn new(shared: Arc<Shared>, policy: Policy) -> Self {
-        Self { alerts: alerts::Engine::new(policy), shared }
+        Self { alerts: alerts::Engine::new(policy), shared, stale: Vec::new() }
     }
 
     /// From here on this configuration holds, with these databases.
     pub fn exchange(&mut self, config: &Config, geo: &GeoDb) {
         self.alerts.set_policy(config.policy.clone());
         self.shared.set_epoch(config.epoch);
-        self.shared.change(|state| {
-            state.change_setup(|setup| {
-                setup.limits = config.limits.into();
-                setup.databases = geo.databases().into();
-                setup.attribution = geo.attribution();
-            });
-        });
+        let setup = Setup::new(config, geo);
+        self.shared.change(|state| state.set_setup(setup));
+        self.stale.clear();
     }
 
     /// Lets every reader see where and how the sensor watches.
@@ -75,5 +73,24 @@ impl Sinks {
             timings.join.add(times.join);
             timings.apply.add(began.elapsed());
         });
+        self.warn_of_stale_databases();
+    }
+
+    /// Says once of each database that it has become too old.
+    fn warn_of_stale_databases(&mut self) {
+        for (database, stale) in self.shared.snapshot().databases() {
+            if stale && !self.stale.contains(&database.role) {
+                let built = rfc3339(database.build_time.saturating_mul(1_000_000_000));
+                let (role, source) = (database.role, &database.source);
+                tracing::warn!(
+                    %role,
+                    source,
+                    built,
+                    "a geo database is stale: addresses change hands; put a newer one there, or a greater \
+                     `max_age` under `databases`"
+                );
+                self.stale.push(database.role);
+            }
+        }
     }
 }

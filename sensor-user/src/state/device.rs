@@ -282,6 +282,7 @@ impl DeviceState {
             asn: 0,
             operator: "".into(),
             prefix: None,
+            network: "".into(),
             watched: false,
         });
         RowKey { place, protocol: Protocol::Unknown, far: None }

@@ -102,6 +102,7 @@ pub(crate) fn flow(device: u32, direction: Direction, far: &Far, packets: u64, b
             asn: far.asn,
             operator: far.operator.into(),
             prefix: far.prefix,
+            network: "".into(),
             watched: far.watched,
         },
         protocol: Protocol::Ip(17),

@@ -18,6 +18,7 @@ mod timings;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -77,8 +78,25 @@ pub struct Setup {
     pub limits: Limits,
     /// The geo databases in use.
     pub databases: Vec<geo::Status>,
+    /// From this age on they are stale.
+    pub max_age: Duration,
+    /// Networks with a name of their own.
+    pub networks: Vec<geo::NamedNetwork>,
     /// The attribution that their licences ask for.
     pub attribution: String,
+}
+
+impl Setup {
+    /// By a configuration and the databases that it names.
+    pub fn new(config: &config::Config, geo: &geo::GeoDb) -> Self {
+        Self {
+            limits: config.limits.into(),
+            databases: geo.databases().into(),
+            max_age: config.databases.max_age,
+            networks: geo.named().to_vec(),
+            attribution: geo.attribution(),
+        }
+    }
 }
 
 /// Which rule of the policy was broken.
@@ -214,9 +232,18 @@ impl State {
         &self.setup
     }
 
+    /// The geo databases in use, and which are stale as of the last epoch.
+    pub fn databases(&self) -> impl Iterator<Item = (&geo::Status, bool)> {
+        let now = Duration::from_nanos(self.ended);
+        let max_age = self.setup.max_age;
+        self.setup.databases.iter().map(move |status| {
+            (status, now.saturating_sub(Duration::from_secs(status.build_time)) > max_age)
+        })
+    }
+
     /// Changes that. Bounds hold for what is new: nothing that has detail loses it.
-    pub fn change_setup(&mut self, change: impl FnOnce(&mut Setup)) {
-        change(Arc::make_mut(&mut self.setup));
+    pub fn set_setup(&mut self, setup: Setup) {
+        self.setup = Arc::new(setup);
     }
 
     /// Notes an attempt to read something anew, at Unix time `now` in nanoseconds.

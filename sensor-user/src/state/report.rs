@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use sensor_common::report::{
-    Alert, Books, Coverage, Destination, Device, Interface, REPORT_VERSION, Report,
+    Alert, Books, Coverage, Database, Destination, Device, Interface, REPORT_VERSION, Report,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,10 @@ use super::{
     DeviceState, Places, State,
     device::{FarEnd, Row},
 };
-use crate::model::{Country, Protocol};
+use crate::{
+    join::geo,
+    model::{Country, Protocol},
+};
 
 /// How much a report tells about the far end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,10 @@ impl State {
             alerts: self.alerts.iter().map(alert_report).collect(),
             books: self.books_report(),
             interfaces: self.coverage.iter().map(|i| interface_report(i, self.ended)).collect(),
+            databases: self
+                .databases()
+                .map(|(status, stale)| database_report(status, stale))
+                .collect(),
             attribution: self.setup.attribution.clone(),
         }
     }
@@ -99,6 +106,17 @@ fn span_report(span: &super::Span) -> Coverage {
     }
 }
 
+fn database_report(status: &geo::Status, stale: bool) -> Database {
+    Database {
+        role: status.role.to_string(),
+        kind: status.kind.clone(),
+        build_time: rfc3339(status.build_time.saturating_mul(1_000_000_000)),
+        stale,
+        source: status.source.clone(),
+        sha256: status.sha256.clone(),
+    }
+}
+
 fn alert_report(alert: &super::Alert) -> Alert {
     Alert {
         rule: alert.rule.name().to_owned(),
@@ -117,6 +135,7 @@ struct DestinationKey<'a> {
     asn: u32,
     operator: &'a str,
     prefix: Option<IpNet>,
+    network: &'a str,
     protocol: Protocol,
     port: u16,
     address: Option<IpAddr>,
@@ -134,6 +153,7 @@ fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Devic
             asn: place.asn,
             operator: &place.operator,
             prefix: place.prefix,
+            network: &place.network,
             protocol: key.protocol,
             port: key.far.map_or(0, |far| far.port),
             address: exact.and_then(|far| far.address),
@@ -172,8 +192,10 @@ fn destination_report(key: &DestinationKey<'_>, row: &Row) -> Destination {
         asn: key.asn,
         operator: key.operator.to_owned(),
         prefix: key.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+        network: key.network.to_owned(),
         protocol: key.protocol.to_string(),
         port: key.port,
+        answered: row.traffic.rx.packets > 0,
         address: key.address.map(|address| address.to_string()),
         vlan: key.vlan,
         tx_packets: row.traffic.tx.packets,

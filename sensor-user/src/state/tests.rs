@@ -8,7 +8,10 @@ use super::{
     fixture::{self, Far, START},
     rfc3339,
 };
-use crate::model::{Country, DeviceKind, Direction, EpochRecord, Flow, Level, Protocol, Tally};
+use crate::{
+    join::geo,
+    model::{Country, DeviceKind, Direction, EpochRecord, Flow, Level, Protocol, Tally},
+};
 
 /// xorshift64: the same flows in every run.
 struct Generator(u64);
@@ -226,8 +229,18 @@ fn two_epochs() -> Vec<EpochRecord> {
 }
 
 fn reported() -> State {
-    let mut state =
-        State::new(Setup { attribution: "IP geolocation by DB-IP".into(), ..Setup::default() });
+    let mut state = State::new(Setup {
+        databases: vec![geo::Status {
+            role: geo::Role::Country,
+            kind: "DBIP-Country-Lite".into(),
+            build_time: 1_767_225_600 - 86_400,
+            source: "built-in".into(),
+            sha256: "c0ffee".into(),
+        }],
+        max_age: Duration::from_secs(86_401),
+        attribution: "IP geolocation by DB-IP".into(),
+        ..Setup::default()
+    });
     state.cover(vec![fixture::coverage("xdp", "")]);
     let devices = &fixture::devices()[..1];
     for record in two_epochs() {
@@ -260,14 +273,16 @@ fn the_report_is_the_common_json_form() {
             "destinations": [
                 {
                     "country": "CN", "asn": 4808, "operator": "China Unicom",
-                    "prefix": "42.62.48.0/24", "protocol": "udp", "port": 443,
+                    "prefix": "42.62.48.0/24", "network": "", "protocol": "udp", "port": 443,
+                    "answered": true,
                     "tx_packets": 6, "tx_bytes": 600, "rx_packets": 1, "rx_bytes": 1504,
                     "first_seen": "2026-01-01T00:00:00.500Z",
                     "last_seen": "2026-01-01T00:00:02.000Z",
                 },
                 {
                     "country": "", "asn": 0, "operator": "",
-                    "prefix": "", "protocol": "arp", "port": 0,
+                    "prefix": "", "network": "", "protocol": "arp", "port": 0,
+                    "answered": false,
                     "tx_packets": 1, "tx_bytes": 60, "rx_packets": 0, "rx_bytes": 0,
                     "first_seen": "2026-01-01T00:00:00.500Z",
                     "last_seen": "2026-01-01T00:00:01.000Z",
@@ -295,6 +310,12 @@ fn the_report_is_the_common_json_form() {
                 "from": "2026-01-01T00:00:00.000Z", "to": "", "link": "lan0",
                 "ingress": "xdp", "egress": "tcx", "fallback_reason": "", "end": "",
             }],
+        }],
+        "databases": [{
+            "role": "country", "kind": "DBIP-Country-Lite",
+            // The second epoch ends a second after it has become too old.
+            "build_time": "2025-12-31T00:00:00.000Z", "stale": true,
+            "source": "built-in", "sha256": "c0ffee",
         }],
         "attribution": "IP geolocation by DB-IP",
     });

@@ -218,6 +218,7 @@ mod tests {
                 ..Books::default()
             },
             interfaces: Vec::new(),
+            databases: Vec::new(),
             attribution: String::new(),
         }
     }

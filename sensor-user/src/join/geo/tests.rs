@@ -109,7 +109,7 @@ fn every_schema_in_the_wild() {
         ("ipinfo lite", ipinfo_lite.clone()),
     ] {
         let source = bench.mmdb(kind, &[("5.0.0.0/8", record)]);
-        let geo = GeoDb::open(&source, &operators, &[]).unwrap();
+        let geo = GeoDb::open(&source, &operators, &[], &[]).unwrap();
         let expected = row("CN", 64500, "Example AS", "5.0.0.0/8", false);
         assert_eq!(look(&geo, "5.6.7.8"), expected, "{kind}");
     }
@@ -119,13 +119,13 @@ fn every_schema_in_the_wild() {
     let number = Value::map([("asn", Value::from(64500_u32)), ("as_name", text("Example AS"))]);
     for record in [ipinfo_asn, number, ipinfo_lite.clone()] {
         let source = bench.mmdb("operators", &[("5.0.0.0/8", record)]);
-        let geo = GeoDb::open(&countries, &source, &[]).unwrap();
+        let geo = GeoDb::open(&countries, &source, &[], &[]).unwrap();
         assert_eq!(look(&geo, "5.6.7.8"), row("CN", 64500, "Example AS", "5.0.0.0/8", false));
     }
 
     // One file for both is read once.
     let both = bench.mmdb("both", &[("5.0.0.0/8", ipinfo_lite)]);
-    let geo = GeoDb::open(&both, &both, &[]).unwrap();
+    let geo = GeoDb::open(&both, &both, &[], &[]).unwrap();
     assert!(Arc::ptr_eq(&geo.country, &geo.operators));
     assert_eq!(look(&geo, "5.6.7.8"), row("CN", 64500, "Example AS", "5.0.0.0/8", false));
 }
@@ -144,7 +144,7 @@ fn fields_of_unexpected_types_are_no_entry() {
     let countries = bench.mmdb("country", &list);
     let [(_, odd), _] = list;
     let list = [("5.0.0.0/8", odd), ("6.0.0.0/8", operator(1, "A"))];
-    let geo = GeoDb::open(&countries, &bench.mmdb("asn", &list), &[]).unwrap();
+    let geo = GeoDb::open(&countries, &bench.mmdb("asn", &list), &[], &[]).unwrap();
     assert_eq!(look(&geo, "5.6.7.8"), row("ZZ", 0, "", "5.0.0.0/8", false));
 }
 
@@ -158,7 +158,7 @@ fn nested_networks(bench: &Bench, watched: &[&str]) -> GeoDb {
     ];
     let countries = bench.mmdb("country", &countries);
     let operators = bench.mmdb("asn", &operators);
-    GeoDb::open(&countries, &operators, &networks(watched)).unwrap()
+    GeoDb::open(&countries, &operators, &networks(watched), &[]).unwrap()
 }
 
 #[test]
@@ -198,13 +198,13 @@ fn families_that_a_database_does_not_cover() {
     let v4 = mmdb("v4", IpVersion::V4, &[("5.0.0.0/8", country("CN"))]);
     let v4 = bench.file("v4", &v4);
     let v6_only = bench.mmdb("v6", &[("2400::/12", operator(1, "A"))]);
-    let geo = GeoDb::open(&v4, &v6_only, &[]).unwrap();
+    let geo = GeoDb::open(&v4, &v6_only, &[], &[]).unwrap();
     // The IPv6 tree's gap above IPv4 is all of IPv4.
     assert_eq!(look(&geo, "5.6.7.8"), row("CN", 0, "", "5.0.0.0/8", false));
     assert_eq!(look(&geo, "128.0.0.1"), row("ZZ", 0, "", "128.0.0.0/1", false));
     assert_eq!(look(&geo, "2400::1"), row("ZZ", 1, "A", "2400::/12", false));
     let v4_operators = mmdb("v4", IpVersion::V4, &[("5.0.0.0/8", operator(1, "A"))]);
-    let geo = GeoDb::open(&v4, &bench.file("v4o", &v4_operators), &[]).unwrap();
+    let geo = GeoDb::open(&v4, &bench.file("v4o", &v4_operators), &[], &[]).unwrap();
     assert_eq!(look(&geo, "2400::1"), row("ZZ", 0, "", "::/0", false));
 }
 
@@ -234,7 +234,7 @@ fn rows_share_the_operators_name() {
 
 #[test]
 fn the_built_in_databases_know_the_world() {
-    let geo = GeoDb::open(&Source::Default, &Source::Default, &[]).unwrap();
+    let geo = GeoDb::open(&Source::Default, &Source::Default, &[], &[]).unwrap();
     for (address, country, asn) in [
         ("42.62.48.1", "CN", None),
         ("8.8.8.8", "US", Some(15169)),
@@ -261,7 +261,7 @@ fn the_built_in_databases_know_the_world() {
 }
 
 fn refusal(countries: &Source) -> String {
-    let error = GeoDb::open(countries, &Source::Default, &[]).unwrap_err().to_string();
+    let error = GeoDb::open(countries, &Source::Default, &[], &[]).unwrap_err().to_string();
     assert!(!error.contains('\n'), "{error}");
     error
 }
@@ -287,7 +287,7 @@ fn files_that_are_no_country_database_are_refused_with_the_path_and_a_remedy() {
         }
     }
     let error =
-        GeoDb::open(&Source::Default, &bench.mmdb("c", &[("5.0.0.0/8", country("CN"))]), &[]);
+        GeoDb::open(&Source::Default, &bench.mmdb("c", &[("5.0.0.0/8", country("CN"))]), &[], &[]);
     assert!(error.unwrap_err().to_string().contains("no operators"));
 }
 
@@ -362,7 +362,7 @@ fn a_network_has_a_country_only_as_a_whole() {
         ],
     );
     let operators = bench.mmdb("Test-ASN", &[("5.0.0.0/8", operator(64500, "Example AS"))]);
-    let geo = GeoDb::open(&countries, &operators, &networks(&["5.0.9.64/26"])).unwrap();
+    let geo = GeoDb::open(&countries, &operators, &networks(&["5.0.9.64/26"]), &[]).unwrap();
     let look = |network: &str| {
         let found = geo.lookup_network(network.parse().unwrap());
         (found.country.to_string(), found.asn, found.prefix.unwrap().to_string(), found.watched)
@@ -373,5 +373,48 @@ fn a_network_has_a_country_only_as_a_whole() {
     // Split between two countries; with a watched part; an address of IPv4 behind a gateway.
     assert_eq!(look("5.1.0.0/24"), ("ZZ".into(), 0, "5.1.0.0/24".into(), false));
     assert_eq!(look("64:ff9b::/48"), ("ZZ".into(), 0, "64:ff9b::/48".into(), false));
-    assert_eq!(look("5.0.9.0/24").0, "DE");
+    assert_eq!(look("5.0.9.0/24"), ("ZZ".into(), 0, "5.0.9.0/24".into(), true));
+}
+
+fn named(name: &str, prefix: &str, country: Option<&[u8; 2]>, asn: Option<u32>) -> NamedNetwork {
+    let prefix = prefix.parse().unwrap();
+    NamedNetwork { name: name.into(), prefix, country: country.copied(), asn }
+}
+
+#[test]
+fn a_named_network_has_the_last_word() {
+    let bench = Bench::new();
+    let countries = bench.mmdb("c", &[("42.62.0.0/16", country("CN"))]);
+    let operators = bench.mmdb("o", &[("42.62.48.0/25", operator(64501, "Operator"))]);
+    let list = [
+        named("city", "42.62.0.0/17", None, None),
+        named("lab", "42.62.48.0/24", Some(b"IN"), Some(64999)),
+        named("nas", "192.168.7.0/24", None, None),
+        named("plant", "10.9.0.0/16", Some(b"DE"), None),
+    ];
+    let watched = networks(&["42.62.1.0/24", "42.0.0.0/8"]);
+    let geo = GeoDb::open(&countries, &operators, &watched, &list).unwrap();
+    for (address, expected, network) in [
+        // It is the prefix although the operators' database knows a smaller one.
+        ("42.62.48.1", row("IN", 64999, "lab", "42.62.48.0/24", true), "lab"),
+        ("42.62.2.1", row("CN", 0, "", "42.62.0.0/17", true), "city"),
+        ("42.62.1.1", row("CN", 0, "", "42.62.1.0/24", true), "city"),
+        ("42.62.200.1", row("CN", 0, "", "42.62.0.0/16", true), ""),
+        ("192.168.7.9", row("private", 0, "", "192.168.7.0/24", false), "nas"),
+        ("10.9.1.1", row("DE", 0, "", "10.9.0.0/16", false), "plant"),
+        ("::ffff:10.9.1.1", row("DE", 0, "", "10.9.0.0/16", false), "plant"),
+    ] {
+        assert_eq!(look(&geo, address), expected, "{address}");
+        assert_eq!(&*geo.lookup(address.parse().unwrap()).network, network, "{address}");
+    }
+    // Half of this one has another operator by the database; the name has the last word all the same,
+    // but what the database would say differs.
+    let whole = |network: &str| geo.lookup_network(network.parse().unwrap());
+    assert_eq!(&*whole("42.62.3.0/24").network, "city");
+    assert_eq!(whole("42.62.48.0/24").country, Country::NoEntry);
+    let geo = GeoDb::open(&countries, &operators, &[], &[named("x", "42.62.9.0/28", None, None)]);
+    assert_eq!(
+        geo.unwrap().lookup_network("42.62.9.0/24".parse().unwrap()).country,
+        Country::NoEntry
+    );
 }

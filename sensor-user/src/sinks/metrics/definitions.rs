@@ -118,6 +118,12 @@ definitions! {
     DATABASE_BUILD_TIME = GAUGE "labgate_database_build_timestamp_seconds"
         ["database"]
         "When a geo database in use was built.";
+    DATABASE_STALE = GAUGE "labgate_database_stale"
+        ["database"]
+        "Whether a geo database in use is older than `max_age` in the configuration.";
+    NETWORK_INFO = GAUGE "labgate_network_info"
+        ["network", "prefix"]
+        "Always 1. A network that the configuration names; `prefix` joins it with the prefixes' counters.";
     RELOADS = COUNTER "labgate_reloads_total"
         ["what", "outcome"]
         "Attempts to read the configuration or the databases anew while the sensor runs; after one that failed, what was there stays in use.";

@@ -284,11 +284,17 @@ fn setup(state: &State, families: &mut Vec<MetricFamily>) {
     }
     let mut database = def::DATABASE_INFO.family();
     let mut build_time = def::DATABASE_BUILD_TIME.family();
-    for db in &state.setup().databases {
+    let mut stale = def::DATABASE_STALE.family();
+    let mut networks = def::NETWORK_INFO.family();
+    for (db, is_stale) in state.databases() {
         let built = db.build_time.saturating_mul(1_000_000_000);
         let role = db.role.to_string();
         database.sample([&role, &db.kind, &rfc3339(built), &db.source, &db.sha256], 1.0);
         build_time.time([&role], built);
+        stale.count([&role], is_stale.into());
+    }
+    for network in &state.setup().networks {
+        networks.sample([&network.name, &network.prefix.to_string()], 1.0);
     }
     let mut reloads = def::RELOADS.family();
     let mut last_successful = def::RELOAD_LAST_SUCCESSFUL.family();
@@ -305,7 +311,8 @@ fn setup(state: &State, families: &mut Vec<MetricFamily>) {
     families.extend([reloads, last_successful, last_success].map(family::Family::finish));
     let mut build = def::BUILD_INFO.family();
     build.sample([env!("CARGO_PKG_VERSION")], 1.0);
-    families.extend([attach, database, build_time, build].map(family::Family::finish));
+    families
+        .extend([attach, database, build_time, stale, networks, build].map(family::Family::finish));
 }
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ fn bench() -> Arc<Shared> {
             source: "built-in".into(),
             sha256: "c0ffee".into(),
         }],
+        max_age: Duration::from_secs(86_400),
+        networks: vec![geo::NamedNetwork {
+            name: "head-office".into(),
+            prefix: "203.0.113.0/24".parse().unwrap(),
+            country: None,
+            asn: None,
+        }],
         attribution: String::new(),
     };
     let shared = Shared::new(State::new(setup), Duration::from_secs(1));
@@ -138,6 +145,8 @@ fn series_are_unique_exact_and_never_go_back() {
         (r#"epoch_stage_last_duration_seconds{stage="drain"}"#, 0.00035),
         (r#"interface_packets_total{interface="lan0",direction="tx"}"#, 12.0),
         (r#"interface_packets_total{interface="lan0",direction="rx"}"#, 0.0),
+        (r#"database_stale{database="country"}"#, 0.0),
+        (r#"network_info{network="head-office",prefix="203.0.113.0/24"}"#, 1.0),
         (r#"interface_watched{interface="lan0"}"#, 1.0),
         (r#"interface_up{interface="lan0"}"#, 1.0),
         (r#"interface_mtu_bytes{interface="lan0"}"#, 1500.0),
