@@ -10,5 +10,6 @@ pub mod join;
 pub mod kernel;
 pub mod model;
 pub mod reload;
+pub mod service;
 pub mod sinks;
 pub mod state;

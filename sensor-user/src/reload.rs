@@ -17,6 +17,7 @@ use crate::{
     epoch::Order,
     files::Watched,
     join::geo::{GeoDb, Source},
+    service,
     state::{Reloaded, Shared},
 };
 
@@ -86,6 +87,7 @@ impl Reloader {
     }
 
     fn configuration(&mut self) {
+        let _told = service::reloading(&self.shared);
         let outcome = config::load(&self.path).map_err(|error| error.to_string()).and_then(|new| {
             may_change(&self.config, &new)?;
             self.exchange(new.clone())?;

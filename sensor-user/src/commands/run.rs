@@ -27,6 +27,7 @@ use crate::{
         check_privileges, possible_cpus,
     },
     reload::{Reloader, open_geo},
+    service::Service,
     sinks::{Sinks, http},
     state::{Setup, Shared, State},
 };
@@ -111,7 +112,9 @@ pub fn run(path: &Path) -> Result<()> {
         .context("can't start the reload thread")?;
     tracing::info!(listen = %config.listen, "counting; metrics are at http://{}/metrics", config.listen);
     runtime.spawn(report_links(follower, order));
+    let service = Service::start(&shared);
     let served = runtime.block_on(serve(listener, app, ended, hangup));
+    service.stop();
     tracing::info!("stopping: detaching, then reading what is left");
     let reloader_ended = reload_thread.join();
     // With the last one who could give orders the epoch thread ends.

@@ -22,6 +22,7 @@ mod link_events;
 mod links;
 mod reload;
 mod sensor;
+mod service;
 mod start_errors;
 mod tcp;
 mod verdicts;

@@ -4,15 +4,16 @@ use std::{
     fs::{self, Permissions},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use ruzstd::decoding::StreamingDecoder;
-use xtask::bench::{Bench, Options};
+use tempfile::TempDir;
+use xtask::bench::{Bench, Options, Process, plan::LAN0};
 
 use crate::{
     hooks::{Hooks, assert_nothing_attached},
-    sensor::{Config, LABGATE, Sensor, launch, one_sentence, refusal},
+    sensor::{Config, LABGATE, Sensor, device, launch, one_sentence, ping, refusal, sum},
 };
 
 fn bench() -> Bench {
@@ -106,15 +107,7 @@ fn no_privileges() {
         return;
     }
     let bench = bench();
-    // Where anybody may read, which the bench's directory is not.
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-    let binary = dir.path().join("labgate");
-    fs::copy(LABGATE, &binary).unwrap();
-    fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
-    let config = Config::default().write(dir.path());
-    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
-
+    let (_dir, binary, config) = for_anybody(&Config::default());
     for drop in [
         &["--reuid=65534", "--regid=65534", "--clear-groups"][..],
         // Root without capabilities, as in many containers.
@@ -128,17 +121,68 @@ fn no_privileges() {
     }
 }
 
+/// Binary and configuration where anybody may read them, which the bench's directory is not.
+fn for_anybody(config: &Config) -> (TempDir, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let binary = dir.path().join("labgate");
+    fs::copy(LABGATE, &binary).unwrap();
+    fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+    let config = config.write(dir.path());
+    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    (dir, binary, config)
+}
+
+/// As the service's user: nobody in particular, with these capabilities and no way to more.
+fn as_nobody_with(bench: &Bench, capabilities: &str, binary: &Path, config: &Path) -> Process {
+    let mut command = bench.gateway().command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        command.arg(format!("{set}=-all,{capabilities}"));
+    }
+    command.arg(binary).arg("run").arg("--config").arg(config);
+    bench.gateway().start(command).unwrap()
+}
+
 #[test]
 fn three_capabilities_suffice() {
     if !xtask::require_root("three_capabilities_suffice") {
         return;
     }
     let bench = bench();
-    let mut command = bench.gateway().command("setpriv");
-    command.args(["--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", LABGATE]);
-    command.arg("run").arg("--config").arg(Config::default().write(bench.dir()));
-    let process = bench.gateway().start(command).unwrap();
-    Sensor::ready(bench.gateway(), process).stop();
+    for (attach, tc_attach) in [("auto", "auto"), ("tc", "tcx"), ("tc", "clsact")] {
+        let (_dir, binary, config) = for_anybody(&Config::attached(attach, tc_attach));
+        // Attaching again is no privilege of the first start.
+        for _ in 0..2 {
+            let three = "+bpf,+net_admin,+perfmon";
+            let process = as_nobody_with(&bench, three, &binary, &config);
+            let sensor = Sensor::ready(bench.gateway(), process);
+            assert!(ping(bench.device("galaxy"), LAN0.gateway4));
+            let report = sensor.settled();
+            let icmp = sum(&device(&report, "galaxy").destinations, |row| row.protocol == "icmp");
+            assert_eq!((icmp.tx_packets, icmp.rx_packets), (1, 1), "{attach}, {tc_attach}");
+            sensor.stop();
+            assert_nothing_attached(bench.gateway(), &["lan0", "lan1"]);
+        }
+    }
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    if !xtask::require_root("a_missing_capability_is_named") {
+        return;
+    }
+    let bench = bench();
+    let (_dir, binary, config) = for_anybody(&Config::default());
+    for (missing, others) in [
+        ("CAP_BPF", "+net_admin,+perfmon"),
+        ("CAP_NET_ADMIN", "+bpf,+perfmon"),
+        ("CAP_PERFMON", "+bpf,+net_admin"),
+    ] {
+        let said = one_sentence(as_nobody_with(&bench, others, &binary, &config));
+        assert!(said.contains(&format!("missing {missing}: ")), "{said}");
+        assert_nothing_attached(bench.gateway(), &["lan0", "lan1"]);
+    }
 }
 
 #[test]
