@@ -33,6 +33,17 @@ pub enum Command {
     /// Only filters of the clsact qdisc outlive the sensor (kernels before 6.6); everything else
     /// ends with its process.
     Detach,
+    /// Print the completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages; packages are made with it.
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        directory: PathBuf,
+    },
 }
 
 /// Where the configuration is.

@@ -14,6 +14,11 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check(&args.config),
         Command::Status(args) => commands::status(&args),
         Command::Detach => commands::detach(),
+        Command::Completions { shell } => {
+            commands::completions(shell);
+            Ok(())
+        }
+        Command::Man { directory } => commands::man(&directory),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,8 +2,15 @@
 
 mod check;
 mod detach;
+mod documents;
 mod instance;
 mod run;
 mod status;
 
-pub use self::{check::check, detach::detach, run::run, status::status};
+pub use self::{
+    check::check,
+    detach::detach,
+    documents::{completions, man},
+    run::run,
+    status::status,
+};
