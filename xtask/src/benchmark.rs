@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::{
-    build::{cargo, workspace},
+    build::{cargo, target_dir, workspace},
     privilege::is_root,
     setup::{self, Consent, Group},
     toolchain,
@@ -55,9 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// When there is no compiler for them, or they do not compile.
 pub fn programs() -> Result<PathBuf> {
     let toolchain = toolchain::find().map_err(|sentence| anyhow!(sentence))?;
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace().join("target"), PathBuf::from)
-        .join("ebpf");
+    let target = target_dir().join("ebpf");
     let arch = env::consts::ARCH;
     let print = |line: &str| eprintln!("{line}");
     toolchain::build(&toolchain, workspace(), &target, "bench-ebpf", arch, print)

@@ -73,6 +73,11 @@ pub fn workspace() -> &'static Path {
     xtask.parent().unwrap_or(xtask)
 }
 
+/// Cargo's target directory, as far as the environment tells.
+pub fn target_dir() -> PathBuf {
+    workspace().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target")))
+}
+
 /// Takes the executable's path from cargo's messages, one JSON object a line.
 fn executable(messages: &[u8]) -> Option<PathBuf> {
     messages

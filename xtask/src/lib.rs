@@ -1,11 +1,12 @@
-//! What the repository's own commands are made of: `cargo xtask setup`, `build`, `demo`, `test`
-//! and `geodata`. The daemon's tests use the test bench and [`require_root`]; nothing here depends
+//! What the repository's own commands are made of: `cargo xtask setup`, `build`, `package`, `demo`,
+//! `test` and `geodata`. The daemon's tests use the test bench and [`require_root`]; nothing here depends
 //! on the daemon.
 
 pub mod bench;
 pub mod benchmark;
 pub mod build;
 pub mod demo;
+pub mod package;
 pub mod privilege;
 pub mod setup;
 pub mod test;

@@ -5,7 +5,7 @@ mod geodata;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{benchmark, build, demo, setup, test};
+use xtask::{benchmark, build, demo, package, setup, test};
 
 /// Commands of the LabGate repository. Start with `cargo xtask demo`.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Setup(setup::Args),
     /// Build the daemon with its eBPF programs
     Build(build::Args),
+    /// Make the Debian package
+    Package(package::Args),
     /// Show LabGate at work on a bench of network namespaces; `--once` also checks its numbers
     Demo(demo::Args),
     /// Run all tests, and say what was skipped
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Package(args) => package::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => benchmark::run(&args),

@@ -18,6 +18,10 @@ use system::{apt_get, confirm, has_apt, has_program, installed, offers_compiler,
 /// it, and what it is for.
 const PROGRAMS: &[(Group, &str, &str, &str)] = &[
     (Group::Build, "cc", "build-essential", "links the daemon and the eBPF linker"),
+    (Group::Package, "dpkg-shlibdeps", "dpkg-dev", "finds out what the package depends on"),
+    (Group::Package, "strip", "binutils", "takes debug information out of the packed daemon"),
+    (Group::Package, "xz", "xz-utils", "packs the package"),
+    (Group::Package, "systemd-analyze", "systemd", "checks the unit, and in the tests runs it"),
     (Group::Bench, "ip", "iproute2", "makes the bench's links and addresses"),
     (Group::Bench, "tc", "iproute2", "shows and sets what hangs on an interface"),
     (Group::Bench, "ethtool", "ethtool", "switches segmentation offload on and off"),
@@ -68,6 +72,8 @@ pub struct Args {
 pub enum Group {
     /// Building the daemon and the eBPF programs.
     Build,
+    /// The Debian package.
+    Package,
     /// The test bench, its traffic and the captures.
     Bench,
     /// rustfmt and clippy.
@@ -96,12 +102,24 @@ pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
+/// Says whether Debian packages can be made and tried here.
+pub fn is_debian() -> bool {
+    has_program("dpkg")
+}
+
+/// Everything that can be made use of here.
+pub fn all_groups() -> Vec<Group> {
+    let mut groups = vec![Group::Build, Group::Bench, Group::Style];
+    groups.extend(is_debian().then_some(Group::Package));
+    groups
+}
+
 /// Installs everything LabGate can make use of.
 ///
 /// # Errors
 /// As [`ensure`].
 pub fn run(args: &Args) -> Result<()> {
-    ensure(&[Group::Build, Group::Bench, Group::Style], Consent::new(args.yes))?;
+    ensure(&all_groups(), Consent::new(args.yes))?;
     println!("Nothing is missing. Next: `cargo xtask demo`");
     Ok(())
 }

@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use crate::build::cargo;
 use crate::privilege::SKIPPED_VARIABLE;
-use crate::setup::{self, Consent, Group, is_ci};
+use crate::setup::{self, Consent, is_ci};
 use tally::Tally;
 use targets::{Target, integration_tests};
 
@@ -58,7 +58,7 @@ struct Outcome {
 /// # Errors
 /// When a tier failed, or, under CI, when a test was skipped.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure(&[Group::Build, Group::Bench, Group::Style], Consent::new(args.yes))?;
+    setup::ensure(&setup::all_groups(), Consent::new(args.yes))?;
 
     let tiers = if args.tier.is_empty() { Tier::value_variants() } else { &args.tier };
     let targets = integration_tests()?;
