@@ -56,7 +56,7 @@ impl Service {
 /// Says that the configuration is being read anew, until the answer is dropped. A sensor that is
 /// not ready says nothing: the end of a reload would pass for its readiness.
 pub fn reloading(shared: &Shared) -> Option<Reloading> {
-    shared.ready(Instant::now()).ok()?;
+    shared.alive(Instant::now()).ok()?;
     let since = NotifyState::monotonic_usec_now().ok()?;
     tell(&[NotifyState::Reloading, since]);
     Some(Reloading(()))
@@ -96,7 +96,7 @@ struct Reporter {
 impl Reporter {
     /// What is to be said at the time `now`, if anything, and the line for people.
     fn look(&mut self, shared: &Shared, now: Instant) -> (Option<NotifyState<'static>>, String) {
-        match shared.ready(now) {
+        match shared.alive(now) {
             Ok(()) if mem::replace(&mut self.ready, true) => {
                 (Some(NotifyState::Watchdog), line(&shared.snapshot()))
             }

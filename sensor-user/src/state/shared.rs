@@ -89,19 +89,29 @@ impl Shared {
         *lock(&self.published) = Some(Instant::now());
     }
 
-    /// Whether epochs come in as they should, at the time `now`.
+    /// Whether every configured interface is watched, and epochs come in as they should, at the time `now`.
     ///
     /// # Errors
     ///
     /// Why not.
     pub fn ready(&self, now: Instant) -> Result<(), NotReady> {
+        self.alive(now)?;
+        lock(&self.unwatched).clone().map_or(Ok(()), |which| Err(NotReady::Unwatched(which)))
+    }
+
+    /// Whether epochs come in as they should, at the time `now`: what a restart could mend.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn alive(&self, now: Instant) -> Result<(), NotReady> {
         let published = lock(&self.published).ok_or(NotReady::NoEpoch)?;
         let age = now.saturating_duration_since(published);
         let epoch = *lock(&self.epoch);
         if age > epoch.saturating_mul(STALE_EPOCHS).saturating_add(STALE_SLACK) {
             return Err(NotReady::Stale { age, epoch });
         }
-        lock(&self.unwatched).clone().map_or(Ok(()), |which| Err(NotReady::Unwatched(which)))
+        Ok(())
     }
 }
 
