@@ -4,13 +4,21 @@
 //! header to the end, padding as received, no FCS, VLAN tags included. Times are RFC 3339 in UTC
 //! with milliseconds.
 
+mod answers;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::answers::{
+    AlertList, BooksAnswer, DestinationList, DestinationRow, DeviceList, DeviceSummary,
+    ErrorAnswer, ErrorCode, ErrorDetail,
+};
 
 /// Version of this form; it grows with every change that a reader could notice.
 pub const REPORT_VERSION: u32 = 2;
 
 /// What the sensor has counted since it started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
     /// [`REPORT_VERSION`] of the writer.
     pub version: u32,
@@ -32,6 +40,7 @@ pub struct Report {
 
 /// One device: one or several MAC addresses under one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Device {
     /// Name from the configuration; an unknown device is named by its MAC address.
     pub name: String,
@@ -49,6 +58,7 @@ pub struct Device {
 
 /// One far end of a device's traffic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Destination {
     /// ISO 3166 alpha-2; `ZZ` without an entry, and where the address could not be kept; lower-case class for a special-purpose range;
     /// empty for frames without an IP address.
@@ -69,9 +79,11 @@ pub struct Destination {
     pub port: u16,
     /// The far address in full; only with address detail, and not on rows that fold several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub address: Option<String>,
     /// Outermost VLAN ID, 0 for untagged; only with address detail, as the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub vlan: Option<u16>,
     /// Whether anything came back. Packets are counted before the firewall: one that was sent and not
     /// answered may have been blocked here, or nobody was there.
@@ -92,6 +104,7 @@ pub struct Destination {
 
 /// A breach of the bench's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Alert {
     /// `country_not_allowed` or `watched_prefix`.
     pub rule: String,
@@ -110,6 +123,7 @@ pub struct Alert {
 /// The balance. `seen` is counted at the programs' entry, all else where it went; with the books
 /// closed, `seen = attributed + coarse + overflow + unparsed`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Books {
     /// Packets that entered the programs.
     pub seen_packets: u64,
@@ -133,6 +147,7 @@ pub struct Books {
 
 /// A geo database in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Database {
     /// `country` or `operators`.
     pub role: String,
@@ -150,6 +165,7 @@ pub struct Database {
 
 /// An interface that the configuration names, or did since the sensor started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Interface {
     /// Its name in the configuration.
     pub name: String,
@@ -181,6 +197,7 @@ pub struct Interface {
 
 /// A time during which an interface was watched in one way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Coverage {
     /// When it began.
     pub from: String,

@@ -294,4 +294,10 @@ impl DeviceInfo {
     pub fn random_mac(&self) -> bool {
         self.macs.iter().any(|mac| mac.is_local() && !mac.is_group())
     }
+
+    /// Its MAC addresses in the common JSON form: separated by commas.
+    pub fn mac_list(&self) -> String {
+        let macs: Vec<_> = self.macs.iter().map(ToString::to_string).collect();
+        macs.join(",")
+    }
 }

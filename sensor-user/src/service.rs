@@ -108,11 +108,13 @@ impl Reporter {
 
 /// One line for `systemctl status`.
 fn line(state: &State) -> String {
-    let interfaces = &state.setup().interfaces;
-    let places: Vec<_> = interfaces
+    let places: Vec<_> = state
+        .coverage()
         .iter()
-        .map(|interface| {
-            format!("{} ({}, {})", interface.name, interface.ingress, interface.egress)
+        .filter(|interface| interface.configured)
+        .map(|interface| match interface.current() {
+            Some(span) => format!("{} ({}, {})", interface.name, span.ingress, span.egress),
+            None => format!("{} (NOT WATCHED)", interface.name),
         })
         .collect();
     let (devices, alerts) = (state.devices().count(), state.alerts().len());
@@ -138,15 +140,13 @@ fn tell(states: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use sensor_common::report::Interface;
-
     use super::*;
-    use crate::state::Setup;
+    use crate::state::{Setup, fixture};
 
     fn shared() -> Shared {
-        let [name, ingress, egress] = ["lan0", "xdp", "tcx"].map(str::to_owned);
-        let interfaces = vec![Interface { name, ingress, egress, fallback_reason: String::new() }];
-        Shared::new(State::new(Setup { interfaces, ..Setup::default() }), Duration::from_secs(60))
+        let shared = Shared::new(State::new(Setup::default()), Duration::from_secs(60));
+        shared.cover(vec![fixture::coverage("xdp", "")]);
+        shared
     }
 
     #[test]

@@ -21,7 +21,7 @@ const USER_ASSIGNED: [&str; 2] = ["XK", "ZZ"];
 const MISTAKEN: [(&str, &str); 2] = [("UK", "GB"), ("EL", "GR")];
 
 /// The code as two ASCII capitals, or what to write instead.
-pub(super) fn parse(text: &str) -> Result<[u8; 2], String> {
+pub(crate) fn parse(text: &str) -> Result<[u8; 2], String> {
     if let Some(code) = known(text) {
         return Ok(code);
     }

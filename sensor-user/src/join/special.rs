@@ -131,6 +131,12 @@ pub fn classify(address: IpAddr) -> Option<(&'static str, IpNet)> {
     }
 }
 
+/// Every class that there is; some more than once.
+pub fn classes() -> impl Iterator<Item = &'static str> {
+    let ipv4 = IPV4.iter().filter_map(|row| row.class);
+    ipv4.chain(IPV6.iter().filter_map(|row| row.class))
+}
+
 fn most_specific<N: Copy + Into<IpNet> + 'static>(
     rows: impl Iterator<Item = &'static Row<N>>,
     length: fn(&N) -> u8,

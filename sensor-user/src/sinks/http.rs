@@ -1,5 +1,12 @@
 //! The API and the metrics over HTTP: `GET` only, nothing to change, every bound named here.
 
+mod api;
+mod guard;
+mod page;
+mod parameters;
+mod problem;
+pub(crate) mod values;
+
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -7,9 +14,11 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    extract::{Query, State as Extension, rejection::QueryRejection},
-    http::{StatusCode, header},
+    Router,
+    body::{Body, Bytes},
+    extract::State as Extension,
+    http::header,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -18,21 +27,27 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde::Deserialize;
+use sensor_common::report::ErrorCode;
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
+use self::{
+    parameters::{Nothing, Parameters},
+    problem::{Problem, Problems},
+};
 use super::metrics::{self, Metrics};
-use crate::state::{Detail, Shared};
+use crate::state::Shared;
 
 /// Connections served at once; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 32;
 /// Answers rendered at once, so that readers never keep the epoch thread from a CPU.
 const MAX_RENDERING: usize = 1;
+/// Answers that clients have not read yet, together, in KiB. One that is larger still goes out, alone.
+const MAX_UNREAD: u32 = 256 * 1024;
 /// For a request's head to arrive, also on an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest request head, in bytes.
@@ -43,9 +58,6 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 const CONNECTION_GRACE: Duration = Duration::from_secs(30);
 /// For open answers to finish when the sensor stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-
-const INDEX: &str = "LabGate: where does each device on the bench send its data?\n\
-                     /metrics /api/v1/status /api/v1/status?detail=address /healthz /readyz\n";
 
 /// The listen address cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +90,7 @@ pub struct App {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     rendering: Arc<Semaphore>,
+    unread: Arc<Semaphore>,
 }
 
 impl App {
@@ -88,30 +101,36 @@ impl App {
     /// If a metric's definition is not well-formed.
     pub fn new(shared: Arc<Shared>) -> prometheus::Result<Self> {
         let metrics = Arc::new(Metrics::new(Arc::clone(&shared))?);
-        Ok(Self { shared, metrics, rendering: Arc::new(Semaphore::new(MAX_RENDERING)) })
+        Ok(Self {
+            shared,
+            metrics,
+            rendering: Arc::new(Semaphore::new(MAX_RENDERING)),
+            unread: Arc::new(Semaphore::new(MAX_UNREAD as usize)),
+        })
     }
 
     fn router(self) -> Router {
         Router::new()
-            .route("/", get(INDEX))
-            .route("/healthz", get("ok\n"))
+            .route("/", get(page::index))
+            .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(serve_metrics))
-            .route("/api/v1/status", get(status))
-            .fallback(async || error(StatusCode::NOT_FOUND, "no such page; / lists them"))
+            .merge(api::routes())
+            .fallback(async || Problem::new(ErrorCode::NotFound, "no such page; / lists them"))
             .method_not_allowed_fallback(async || {
-                error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed")
+                Problem::new(ErrorCode::MethodNotAllowed, "only GET and HEAD are allowed")
             })
+            .layer(middleware::from_fn(guard::guard))
             .with_state(self)
     }
 
     /// Runs what takes more than a moment off the async threads.
     async fn render(
         &self,
-        work: impl FnOnce(&Self) -> Result<Response, String> + Send + 'static,
+        work: impl FnOnce(&Self) -> Result<Response, Problem> + Send + 'static,
     ) -> Response {
         let Ok(permit) = Arc::clone(&self.rendering).acquire_owned().await else {
-            return error(StatusCode::SERVICE_UNAVAILABLE, "the sensor is stopping");
+            return Problem::new(ErrorCode::Stopping, "the sensor is stopping").into_response();
         };
         let app = self.clone();
         let rendered = tokio::task::spawn_blocking(move || {
@@ -119,10 +138,32 @@ impl App {
             work(&app)
         });
         match rendered.await {
-            Ok(Ok(response)) => response,
-            Ok(Err(reason)) => error(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-            Err(panic) => error(StatusCode::INTERNAL_SERVER_ERROR, &panic.to_string()),
+            Ok(answer) => answer.into_response(),
+            Err(panic) => Problem::new(ErrorCode::Internal, panic.to_string()).into_response(),
         }
+    }
+
+    /// An answer that counts as unread until its client has it, or is gone.
+    fn answer(&self, content_type: &'static str, text: Vec<u8>) -> Result<Response, Problem> {
+        let size = u32::try_from(text.len().div_ceil(1024)).unwrap_or(MAX_UNREAD).min(MAX_UNREAD);
+        let permit = Arc::clone(&self.unread).try_acquire_many_owned(size).map_err(|_busy| {
+            let message = "other clients still read large answers; try again, or ask for less";
+            Problem::new(ErrorCode::Busy, message)
+        })?;
+        let body = Body::from(Bytes::from_owner(Unread { text, _permit: permit }));
+        Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+    }
+}
+
+/// The bytes of an answer; they give their room back when they are dropped.
+struct Unread {
+    text: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Unread {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
     }
 }
 
@@ -205,42 +246,35 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
     }
 }
 
-async fn readyz(Extension(app): Extension<App>) -> Response {
+/// Whether the process answers.
+#[utoipa::path(get, path = "/healthz",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"), Problems))]
+async fn healthz(_: Parameters<Nothing>) -> &'static str {
+    "ok\n"
+}
+
+/// Whether epochs come in as they should.
+#[utoipa::path(get, path = "/readyz",
+    responses((status = 200, description = "They do", body = String, content_type = "text/plain"), Problems))]
+async fn readyz(Extension(app): Extension<App>, _: Parameters<Nothing>) -> Response {
     match app.shared.ready(Instant::now()) {
         Ok(()) => "ready\n".into_response(),
-        Err(reason) => error(StatusCode::SERVICE_UNAVAILABLE, &reason.to_string()),
+        Err(reason) => Problem::new(ErrorCode::NotReady, reason.to_string()).into_response(),
     }
 }
 
-async fn serve_metrics(Extension(app): Extension<App>) -> Response {
+/// The state as Prometheus metrics.
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"), Problems))]
+async fn serve_metrics(Extension(app): Extension<App>, _: Parameters<Nothing>) -> Response {
     app.render(|app| {
-        let text = app.metrics.render().map_err(|error| error.to_string())?;
-        Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+        let text = app
+            .metrics
+            .render()
+            .map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
+        app.answer(metrics::CONTENT_TYPE, text.into_bytes())
     })
     .await
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatusQuery {
-    #[serde(default)]
-    detail: Detail,
-}
-
-async fn status(
-    Extension(app): Extension<App>,
-    query: Result<Query<StatusQuery>, QueryRejection>,
-) -> Response {
-    let Ok(Query(StatusQuery { detail })) = query else {
-        let reason = "the only parameter is `detail`, which is `prefix` or `address`";
-        return error(StatusCode::BAD_REQUEST, reason);
-    };
-    app.render(move |app| Ok(Json(app.shared.snapshot().report(detail)).into_response())).await
-}
-
-/// Every error is a JSON object.
-fn error(status: StatusCode, reason: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": reason }))).into_response()
 }
 
 #[cfg(test)]

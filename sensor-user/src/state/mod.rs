@@ -8,6 +8,7 @@ mod coverage;
 mod device;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod query;
 mod reloads;
 mod report;
 mod shared;
@@ -27,6 +28,7 @@ use self::device::Held;
 pub use self::{
     coverage::{Coverage, End, LinkState, Span},
     device::{Contact, DeviceState, Folded, Traffic},
+    query::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef},
     reloads::{Attempts, Reloaded},
     report::{Detail, rfc3339},
     shared::{NotReady, Shared},

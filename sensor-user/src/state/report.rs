@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DeviceState, Places, State,
-    device::{FarEnd, Row},
+    device::{FarEnd, Row, RowKey},
 };
 use crate::{
     join::geo,
-    model::{Country, Protocol},
+    model::{Attribution, Country, Protocol},
 };
 
 /// How much a report tells about the far end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Detail {
     /// Country, operator, prefix, protocol and port.
@@ -50,7 +50,7 @@ impl State {
             devices,
             alerts: self.alerts.iter().map(alert_report).collect(),
             books: self.books_report(),
-            interfaces: self.coverage.iter().map(|i| interface_report(i, self.ended)).collect(),
+            interfaces: self.interfaces_report(),
             databases: self
                 .databases()
                 .map(|(status, stale)| database_report(status, stale))
@@ -59,7 +59,12 @@ impl State {
         }
     }
 
-    fn books_report(&self) -> Books {
+    /// The interfaces, and when each was watched.
+    pub fn interfaces_report(&self) -> Vec<Interface> {
+        self.coverage.iter().map(|interface| interface_report(interface, self.ended)).collect()
+    }
+
+    pub(super) fn books_report(&self) -> Books {
         Books {
             seen_packets: self.books.seen.packets,
             seen_bytes: self.books.seen.bytes,
@@ -117,7 +122,7 @@ fn database_report(status: &geo::Status, stale: bool) -> Database {
     }
 }
 
-fn alert_report(alert: &super::Alert) -> Alert {
+pub(super) fn alert_report(alert: &super::Alert) -> Alert {
     Alert {
         rule: alert.rule.name().to_owned(),
         device: alert.device.to_string(),
@@ -130,7 +135,7 @@ fn alert_report(alert: &super::Alert) -> Alert {
 
 /// What a report tells two destinations apart by, in the order that breaks ties of bytes.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct DestinationKey<'a> {
+pub(super) struct DestinationKey<'a> {
     country: Country,
     asn: u32,
     operator: &'a str,
@@ -143,10 +148,22 @@ struct DestinationKey<'a> {
     vlan: Option<u16>,
 }
 
-fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Device {
-    let mut destinations: BTreeMap<DestinationKey<'_>, Row> = BTreeMap::new();
+/// Rows of a device, as a report tells them apart.
+pub(super) type Destinations<'a> = BTreeMap<DestinationKey<'a>, Row>;
+
+/// Sums up the rows that `keep` takes.
+pub(super) fn destinations_of<'a>(
+    device: &DeviceState,
+    detail: Detail,
+    places: &'a Places,
+    keep: impl Fn(&Attribution, &RowKey) -> bool,
+) -> Destinations<'a> {
+    let mut destinations = Destinations::new();
     for (key, row) in device.rows() {
         let place = places.get(key.place);
+        if !keep(place, key) {
+            continue;
+        }
         let exact = key.far.filter(|_| detail == Detail::Address);
         let key = DestinationKey {
             country: place.country,
@@ -167,15 +184,19 @@ fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Devic
             })
             .or_insert(*row);
     }
+    destinations
+}
+
+fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Device {
     // Stable: equal bytes stay in the order of their keys.
-    let mut destinations: Vec<_> = destinations.into_iter().collect();
+    let mut destinations: Vec<_> =
+        destinations_of(device, detail, places, |_, _| true).into_iter().collect();
     destinations.sort_by_key(|(_, row)| Reverse(row.traffic.tx.bytes + row.traffic.rx.bytes));
 
     let info = device.info();
-    let macs: Vec<_> = info.macs.iter().map(ToString::to_string).collect();
     Device {
         name: info.name.to_string(),
-        mac: macs.join(","),
+        mac: info.mac_list(),
         vendor: info.vendor.to_string(),
         random_mac: info.random_mac(),
         group: info.group.to_string(),
@@ -186,7 +207,7 @@ fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Devic
     }
 }
 
-fn destination_report(key: &DestinationKey<'_>, row: &Row) -> Destination {
+pub(super) fn destination_report(key: &DestinationKey<'_>, row: &Row) -> Destination {
     Destination {
         country: key.country.to_string(),
         asn: key.asn,

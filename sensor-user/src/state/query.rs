@@ -1,0 +1,300 @@
+//! Parts of the report, chosen by filters. What a query costs is bounded by the state and its limit.
+
+use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
+
+use ipnet::IpNet;
+use sensor_common::report::{
+    AlertList, BooksAnswer, DestinationList, DestinationRow, DeviceList, DeviceSummary,
+    REPORT_VERSION,
+};
+
+use super::{
+    Contact, Detail, DeviceState, Rule, State, Traffic,
+    device::RowKey,
+    report::{DestinationKey, Destinations, alert_report, destination_report, destinations_of},
+    rfc3339,
+};
+use crate::model::{Attribution, Country, DeviceInfo, Mac, Protocol};
+
+/// A device by its name or one of its MAC addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRef {
+    name: String,
+    mac: Option<Mac>,
+}
+
+impl DeviceRef {
+    /// What a user typed.
+    pub fn new(typed: &str) -> Self {
+        Self { name: typed.to_owned(), mac: typed.parse().ok() }
+    }
+
+    /// What the user typed.
+    pub fn typed(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a MAC address; of a device that may not have been seen yet.
+    pub const fn is_mac(&self) -> bool {
+        self.mac.is_some()
+    }
+
+    fn is(&self, device: &DeviceInfo) -> bool {
+        *device.name == self.name || self.mac.is_some_and(|mac| device.macs.contains(&mac))
+    }
+}
+
+/// Which devices; a `None` leaves all through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceQuery {
+    /// One device.
+    pub device: Option<DeviceRef>,
+    /// Devices of this group.
+    pub group: Option<String>,
+    /// Devices that were in contact with it.
+    pub country: Option<Country>,
+    /// Devices with a packet at or after it, Unix time in nanoseconds.
+    pub since: Option<u64>,
+}
+
+/// Which destinations; a `None` leaves all through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationQuery {
+    /// Of one device.
+    pub device: Option<DeviceRef>,
+    /// There.
+    pub country: Option<Country>,
+    /// Of this autonomous system; 0 for none.
+    pub asn: Option<u32>,
+    /// Over this protocol.
+    pub protocol: Option<Protocol>,
+    /// At this port; 0 for none.
+    pub port: Option<u16>,
+    /// Inside this network. Where the address was not kept, the whole prefix has to lie inside.
+    pub within: Option<IpNet>,
+    /// Rows with a packet at or after it, Unix time in nanoseconds. Their counts are since the start.
+    pub since: Option<u64>,
+    /// How fine the rows are.
+    pub detail: Detail,
+    /// Most rows.
+    pub limit: usize,
+}
+
+/// Which alerts; a `None` leaves all through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertQuery {
+    /// Of one device.
+    pub device: Option<DeviceRef>,
+    /// By this rule.
+    pub rule: Option<Rule>,
+    /// Of this severity.
+    pub severity: Option<String>,
+    /// For this country.
+    pub country: Option<Country>,
+    /// Raised at or after it, Unix time in nanoseconds.
+    pub since: Option<u64>,
+    /// Most alerts.
+    pub limit: usize,
+}
+
+impl State {
+    /// Whether there is such a device.
+    pub fn has_device(&self, device: &DeviceRef) -> bool {
+        self.devices().any(|known| device.is(known.info()))
+    }
+
+    /// The devices with totals in place of their destinations, by name.
+    pub fn device_list(&self, query: &DeviceQuery) -> DeviceList {
+        let mut alerts = HashMap::<&str, u64>::new();
+        for alert in &self.alerts {
+            *alerts.entry(&alert.device).or_default() += 1;
+        }
+        let mut devices: Vec<_> = self
+            .devices_of(query.device.as_ref())
+            .filter(|device| {
+                query.group.as_ref().is_none_or(|group| *device.info().group == **group)
+            })
+            .filter(|device| {
+                query.country.is_none_or(|country| device.contacts().any(|(c, _)| c == country))
+            })
+            .filter_map(|device| {
+                let contact = contact_of(device);
+                let recent = is_since(contact.map(|contact| contact.last), query.since);
+                recent.then(|| {
+                    let alerts = alerts.get(&*device.info().name).copied().unwrap_or_default();
+                    self.device_summary(device, contact, alerts)
+                })
+            })
+            .collect();
+        devices.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
+        DeviceList {
+            version: REPORT_VERSION,
+            time: rfc3339(self.ended),
+            devices,
+            attribution: self.setup.attribution.clone(),
+        }
+    }
+
+    fn device_summary(
+        &self,
+        device: &DeviceState,
+        contact: Option<Contact>,
+        alerts: u64,
+    ) -> DeviceSummary {
+        let mut sum = Traffic::default();
+        for (_, _, traffic) in device.label_sets() {
+            sum.merge(traffic);
+        }
+        let destinations = destinations_of(device, Detail::Prefix, &self.places, |_, _| true);
+        let info = device.info();
+        DeviceSummary {
+            name: info.name.to_string(),
+            mac: info.mac_list(),
+            vendor: info.vendor.to_string(),
+            random_mac: info.random_mac(),
+            group: info.group.to_string(),
+            countries: device.contacts().map(|(country, _)| country.to_string()).collect(),
+            destinations: destinations.len() as u64,
+            alerts,
+            tx_packets: sum.tx.packets,
+            tx_bytes: sum.tx.bytes,
+            rx_packets: sum.rx.packets,
+            rx_bytes: sum.rx.bytes,
+            first_seen: contact.map(|contact| rfc3339(contact.first)),
+            last_seen: contact.map(|contact| rfc3339(contact.last)),
+        }
+    }
+
+    /// The destinations of all devices, by bytes, most first.
+    pub fn destination_list(&self, query: &DestinationQuery) -> DestinationList {
+        let mut rows = TopRows { limit: query.limit, rows: Vec::new(), matched: 0 };
+        for device in self.devices_of(query.device.as_ref()) {
+            let keep = |place: &Attribution, key: &RowKey| query.is_for(place, key);
+            rows.add(
+                device,
+                destinations_of(device, query.detail, &self.places, keep),
+                query.since,
+            );
+        }
+        let matched = rows.matched;
+        let rows = rows.finish();
+        DestinationList {
+            version: REPORT_VERSION,
+            time: rfc3339(self.ended),
+            matched,
+            truncated: (rows.len() as u64) < matched,
+            destinations: rows,
+            attribution: self.setup.attribution.clone(),
+        }
+    }
+
+    /// The alerts, oldest first; where there are too many, the newest.
+    pub fn alert_list(&self, query: &AlertQuery) -> AlertList {
+        let devices: Vec<_> = self.devices_of(query.device.as_ref()).collect();
+        let mut alerts: Vec<_> = self
+            .alerts
+            .iter()
+            .filter(|alert| {
+                // An alert keeps the name that its device had.
+                query.device.as_ref().is_none_or(|device| {
+                    device.name == *alert.device
+                        || devices.iter().any(|known| known.info().name == alert.device)
+                })
+            })
+            .filter(|alert| query.rule.is_none_or(|rule| alert.rule == rule))
+            .filter(|alert| query.severity.as_ref().is_none_or(|s| alert.rule.severity() == s))
+            .filter(|alert| query.country.is_none_or(|country| alert.country == country))
+            .filter(|alert| is_since(Some(alert.since), query.since))
+            .collect();
+        let matched = alerts.len();
+        alerts.drain(..matched.saturating_sub(query.limit));
+        AlertList {
+            version: REPORT_VERSION,
+            time: rfc3339(self.ended),
+            matched: matched as u64,
+            truncated: alerts.len() < matched,
+            alerts: alerts.into_iter().map(alert_report).collect(),
+            attribution: self.setup.attribution.clone(),
+        }
+    }
+
+    /// The books, and the interfaces that they are about.
+    pub fn books_answer(&self) -> BooksAnswer {
+        BooksAnswer {
+            version: REPORT_VERSION,
+            time: rfc3339(self.ended),
+            books: self.books_report(),
+            interfaces: self.interfaces_report(),
+        }
+    }
+
+    fn devices_of(&self, device: Option<&DeviceRef>) -> impl Iterator<Item = &DeviceState> {
+        self.devices().filter(move |known| device.is_none_or(|device| device.is(known.info())))
+    }
+}
+
+impl DestinationQuery {
+    fn is_for(&self, place: &Attribution, key: &RowKey) -> bool {
+        self.country.is_none_or(|country| place.country == country)
+            && self.asn.is_none_or(|asn| place.asn == asn)
+            && self.protocol.is_none_or(|protocol| key.protocol == protocol)
+            && self.port.is_none_or(|port| key.far.map_or(0, |far| far.port) == port)
+            && self.within.is_none_or(|net| lies_within(place, key, &net))
+    }
+}
+
+fn lies_within(place: &Attribution, key: &RowKey, net: &IpNet) -> bool {
+    match key.far {
+        Some(far) => far.address.is_some_and(|address: IpAddr| net.contains(&address)),
+        None => place.prefix.is_some_and(|prefix| net.contains(&prefix)),
+    }
+}
+
+fn is_since(time: Option<u64>, since: Option<u64>) -> bool {
+    since.is_none_or(|since| time.is_some_and(|time| time >= since))
+}
+
+fn contact_of(device: &DeviceState) -> Option<Contact> {
+    device.rows().map(|(_, row)| row.contact).reduce(|mut all, contact| {
+        all.merge(&contact);
+        all
+    })
+}
+
+/// The rows with the most bytes. Never holds more than twice the limit and one device's.
+struct TopRows<'a> {
+    limit: usize,
+    rows: Vec<(Rank<'a>, super::device::Row)>,
+    matched: u64,
+}
+
+/// Orders rows, and tells them all apart.
+type Rank<'a> = (Reverse<u64>, &'a str, super::DeviceId, DestinationKey<'a>);
+
+impl<'a> TopRows<'a> {
+    fn add(&mut self, device: &'a DeviceState, rows: Destinations<'a>, since: Option<u64>) {
+        let info = device.info();
+        let before = self.rows.len();
+        let recent = rows.into_iter().filter(|(_, row)| is_since(Some(row.contact.last), since));
+        self.rows.extend(recent.map(|(key, row)| {
+            ((Reverse(row.traffic.tx.bytes + row.traffic.rx.bytes), &*info.name, info.id, key), row)
+        }));
+        self.matched += (self.rows.len() - before) as u64;
+        if self.rows.len() > 2 * self.limit {
+            self.rows.select_nth_unstable_by(self.limit, |(a, _), (b, _)| a.cmp(b));
+            self.rows.truncate(self.limit);
+        }
+    }
+
+    fn finish(mut self) -> Vec<DestinationRow> {
+        self.rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.rows
+            .iter()
+            .take(self.limit)
+            .map(|((_, device, _, key), row)| DestinationRow {
+                device: (*device).to_owned(),
+                destination: destination_report(key, row),
+            })
+            .collect()
+    }
+}
