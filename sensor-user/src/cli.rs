@@ -1,18 +1,23 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Parser, Subcommand};
 
+use crate::sinks::http::values::{Device, Group, Limit, MAX_LIMIT, Over, Place, Since, Within};
+
 /// Where the configuration lies on an installed gateway.
 pub const DEFAULT_CONFIG: &str = "/etc/labgate/config.yaml";
+
+const EXIT_CODES: &str = "Exit status: 0 done; 1 failed, the reason is on standard error; 2 wrong \
+                          use of the command line.";
 
 /// Where does each device on the bench send its data?
 ///
 /// LabGate counts every packet that passes the LAN interfaces of this gateway, per device and
 /// destination, and shows country, operator and prefix of each.
 #[derive(Debug, Parser)]
-#[command(name = "labgate", version, max_term_width = 100)]
+#[command(name = "labgate", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -28,6 +33,10 @@ pub enum Command {
     Check(ConfigArg),
     /// Show what a running sensor has counted.
     Status(StatusArgs),
+    /// List the devices of a running sensor with their totals.
+    Devices(DeviceArgs),
+    /// Show where the data goes: the destinations of a running sensor, by filters.
+    Query(QueryArgs),
     /// Remove what a killed sensor left attached.
     ///
     /// Only filters of the clsact qdisc outlive the sensor (kernels before 6.6); everything else
@@ -54,21 +63,110 @@ pub struct ConfigArg {
     pub config: PathBuf,
 }
 
-/// What to show.
+/// Which sensor to ask.
 #[derive(Debug, clap::Args)]
-pub struct StatusArgs {
+pub struct SensorArgs {
     /// Configuration file of the running sensor; tells where it listens.
     #[command(flatten)]
     pub config: ConfigArg,
     /// Where the sensor listens, instead of what the configuration says.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+}
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Which sensor to ask.
+    #[command(flatten)]
+    pub sensor: SensorArgs,
     /// Print the common JSON form.
     #[arg(long)]
     pub json: bool,
     /// One row per far address and VLAN instead of one per prefix.
     #[arg(long, value_enum, default_value = "prefix")]
     pub detail: Detail,
+}
+
+/// Which devices to show.
+#[derive(Debug, clap::Args)]
+pub struct DeviceArgs {
+    /// Which sensor to ask.
+    #[command(flatten)]
+    pub sensor: SensorArgs,
+    /// One device, by its name or a MAC address.
+    #[arg(long, value_name = "NAME", value_parser = checked::<Device>)]
+    pub device: Option<String>,
+    /// The devices of this group.
+    #[arg(long, value_name = "NAME", value_parser = checked::<Group>)]
+    pub group: Option<String>,
+    /// Devices that were in contact with this country (ISO 3166, ZZ: no entry) or class of
+    /// special-purpose range (private, multicast, ...).
+    #[arg(long, value_name = "CODE", value_parser = checked::<Place>)]
+    pub country: Option<String>,
+    /// Devices with a packet since then: 15m, 2h, or a time of RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
+    pub since: Option<String>,
+    /// How to print them.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// Which destinations to show.
+#[derive(Debug, clap::Args)]
+pub struct QueryArgs {
+    /// Which sensor to ask.
+    #[command(flatten)]
+    pub sensor: SensorArgs,
+    /// Of one device, by its name or a MAC address.
+    #[arg(long, value_name = "NAME", value_parser = checked::<Device>)]
+    pub device: Option<String>,
+    /// In this country (ISO 3166, ZZ: no entry) or class of special-purpose range (private,
+    /// multicast, ...).
+    #[arg(long, value_name = "CODE", value_parser = checked::<Place>)]
+    pub country: Option<String>,
+    /// Of this autonomous system; 0 for none.
+    #[arg(long, value_name = "NUMBER")]
+    pub asn: Option<u32>,
+    /// Over this protocol: tcp, udp, ipv6-icmp, arp, ..., or its IP number.
+    #[arg(long, value_name = "NAME", value_parser = checked::<Over>)]
+    pub protocol: Option<String>,
+    /// At this far port; 0 for none.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// With a far address in this network, or with this one alone.
+    #[arg(long, value_name = "CIDR", value_parser = checked::<Within>)]
+    pub prefix: Option<String>,
+    /// Rows with a packet since then: 15m, 2h, or a time of RFC 3339. Their counts are since the
+    /// sensor started.
+    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
+    pub since: Option<String>,
+    /// One row per far address and VLAN instead of one per prefix.
+    #[arg(long, value_enum, default_value = "prefix")]
+    pub detail: Detail,
+    /// Most rows; those with the most bytes.
+    #[arg(long, value_name = "ROWS", value_parser = checked::<Limit>, default_value_t = MAX_LIMIT.to_string())]
+    pub limit: String,
+    /// How to print them.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Aligned, for people.
+    Table,
+    /// RFC 4180; cells that a spreadsheet would run get an apostrophe.
+    Csv,
+    /// The sensor's answer as it is.
+    Json,
+}
+
+/// A value that the sensor would take, as it was typed: the sensor reads it with the same code, and
+/// by its own clock.
+fn checked<T: FromStr<Err: fmt::Display>>(typed: &str) -> Result<String, String> {
+    typed.parse::<T>().map(|_| typed.to_owned()).map_err(|advice| advice.to_string())
 }
 
 /// How fine the rows are.
@@ -78,4 +176,14 @@ pub enum Detail {
     Prefix,
     /// By far address and VLAN.
     Address,
+}
+
+impl Detail {
+    /// Its name in a query.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prefix => "prefix",
+            Self::Address => "address",
+        }
+    }
 }

@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run(&args.config),
         Command::Check(args) => commands::check(&args.config),
         Command::Status(args) => commands::status(&args),
+        Command::Devices(args) => commands::devices(&args),
+        Command::Query(args) => commands::query(&args),
         Command::Detach => commands::detach(),
         Command::Completions { shell } => {
             commands::completions(shell);

@@ -20,6 +20,7 @@ mod hooks;
 mod lifecycle;
 mod link_events;
 mod links;
+mod query;
 mod reload;
 mod sensor;
 mod service;
