@@ -20,7 +20,7 @@ pub const REPORT_VERSION: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
-    /// [`REPORT_VERSION`] of the writer.
+    /// Version of this form.
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,

@@ -8,7 +8,7 @@ use super::{Alert, Books, Destination, Interface};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DeviceList {
-    /// [`REPORT_VERSION`](super::REPORT_VERSION) of the writer.
+    /// Version of this form.
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,
@@ -60,7 +60,7 @@ pub struct DeviceSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DestinationList {
-    /// [`REPORT_VERSION`](super::REPORT_VERSION) of the writer.
+    /// Version of this form.
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,
@@ -89,7 +89,7 @@ pub struct DestinationRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AlertList {
-    /// [`REPORT_VERSION`](super::REPORT_VERSION) of the writer.
+    /// Version of this form.
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,
@@ -107,7 +107,7 @@ pub struct AlertList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BooksAnswer {
-    /// [`REPORT_VERSION`](super::REPORT_VERSION) of the writer.
+    /// Version of this form.
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,
@@ -125,7 +125,7 @@ pub struct BooksAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ErrorAnswer {
-    /// [`REPORT_VERSION`](super::REPORT_VERSION) of the writer.
+    /// Version of this form.
     pub version: u32,
     /// What is wrong.
     pub error: ErrorDetail,

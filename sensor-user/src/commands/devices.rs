@@ -23,8 +23,8 @@ const TABLE: [Column<DeviceSummary>; 9] = [
     text("group", |row| row.group.clone()),
     text("countries", |row| row.countries.join(" ")),
     number("alerts", |row| row.alerts.to_string()),
-    number("sent", |row| row.tx_bytes.to_string()),
-    number("received", |row| row.rx_bytes.to_string()),
+    number("tx bytes", |row| row.tx_bytes.to_string()),
+    number("rx bytes", |row| row.rx_bytes.to_string()),
     text("last seen", |row| row.last_seen.clone().unwrap_or_else(|| "never".to_owned())),
 ];
 

@@ -29,10 +29,10 @@ const TABLE: [Column<DestinationRow>; 10] = [
         0 => row.destination.protocol.clone(),
         port => format!("{}/{port}", row.destination.protocol),
     }),
-    number("sent", |row| row.destination.tx_bytes.to_string()),
-    number("packets", |row| row.destination.tx_packets.to_string()),
-    number("received", |row| row.destination.rx_bytes.to_string()),
-    number("packets", |row| row.destination.rx_packets.to_string()),
+    number("tx bytes", |row| row.destination.tx_bytes.to_string()),
+    number("tx packets", |row| row.destination.tx_packets.to_string()),
+    number("rx bytes", |row| row.destination.rx_bytes.to_string()),
+    number("rx packets", |row| row.destination.rx_packets.to_string()),
     text("last seen", |row| row.destination.last_seen.clone()),
 ];
 

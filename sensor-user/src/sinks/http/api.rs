@@ -45,7 +45,8 @@ pub(super) fn routes() -> Router<App> {
         title = "LabGate",
         description = "Where does each device on the bench send its data? Nothing can be changed \
                        here: every path takes GET and HEAD. A parameter that is not known, or given \
-                       twice, is an error. Times are RFC 3339 in UTC with milliseconds; bytes are \
+                       twice, is an error. Errors are objects with a stable code; only what is no \
+                       HTTP gets a bare status. Times are RFC 3339 in UTC with milliseconds; bytes are \
                        whole frames without FCS."
     ),
     paths(

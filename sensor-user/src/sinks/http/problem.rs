@@ -60,7 +60,7 @@ impl IntoResponse for Problem {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes answers; none is made of it")]
 pub(super) enum Problems {
-    /// The request can't be understood; nothing was looked up.
+    /// The request, or a parameter of it, makes no sense here.
     #[response(status = 400)]
     BadRequest(ErrorAnswer),
     /// Only GET and HEAD are allowed.

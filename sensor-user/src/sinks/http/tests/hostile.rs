@@ -28,6 +28,19 @@ async fn a_client_that_sends_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_client_that_trickles_is_closed_too() {
+    let server = server(Duration::from_secs(1));
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+    let trickle = async {
+        while slow.write_all(b"y").await.is_ok() {
+            sleep(HEAD_TIMEOUT / 20).await
+        }
+    };
+    timeout(HEAD_TIMEOUT * 2, trickle).await.expect("closed, although bytes keep coming");
+}
+
+#[tokio::test]
 async fn more_clients_than_slots_wait_their_turn() {
     let server = server(Duration::from_secs(1));
     let mut idle = Vec::new();
