@@ -33,8 +33,13 @@ pub(crate) fn parse(text: &str) -> Result<[u8; 2], String> {
     Err("write the two capitals of ISO 3166-1 alpha-2, like IN or SG (ZZ: no entry)".into())
 }
 
+/// Every code that is taken.
+pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
+    ISO_3166.split(' ').chain(USER_ASSIGNED)
+}
+
 fn known(text: &str) -> Option<[u8; 2]> {
-    ISO_3166.split(' ').chain(USER_ASSIGNED).find(|code| *code == text)?.as_bytes().try_into().ok()
+    codes().find(|code| *code == text)?.as_bytes().try_into().ok()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use std::{
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-pub(crate) use self::country::parse as parse_country;
+pub(crate) use self::country::{codes as country_codes, parse as parse_country};
 use crate::{interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
 
 /// A larger file is no configuration of ours.

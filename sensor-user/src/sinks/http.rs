@@ -48,6 +48,8 @@ const MAX_CONNECTIONS: usize = 32;
 const MAX_RENDERING: usize = 1;
 /// Answers that clients have not read yet, together, in KiB. One that is larger still goes out, alone.
 const MAX_UNREAD: u32 = 256 * 1024;
+/// In bytes. Smaller answers go out whatever others read: the connections are their bound.
+const SMALL_ANSWER: usize = 1 << 20;
 /// For a request's head to arrive, also on an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest request head, in bytes.
@@ -145,7 +147,10 @@ impl App {
 
     /// An answer that counts as unread until its client has it, or is gone.
     fn answer(&self, content_type: &'static str, text: Vec<u8>) -> Result<Response, Problem> {
-        let size = u32::try_from(text.len().div_ceil(1024)).unwrap_or(MAX_UNREAD).min(MAX_UNREAD);
+        let size = match text.len() {
+            0..SMALL_ANSWER => 0,
+            length => u32::try_from(length / 1024).unwrap_or(MAX_UNREAD).min(MAX_UNREAD),
+        };
         let permit = Arc::clone(&self.unread).try_acquire_many_owned(size).map_err(|_busy| {
             let message = "other clients still read large answers; try again, or ask for less";
             Problem::new(ErrorCode::Busy, message)

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::{
     problem::{Problem, shown},
-    values::{Device, Group, Limit, Over, Place, RuleName, Severity, Since, Within},
+    values::{Asn, Device, Group, Limit, Over, Place, RuleName, Severity, Since, Within},
 };
 use crate::state::{AlertQuery, DestinationQuery, Detail, DeviceQuery};
 
@@ -69,7 +69,8 @@ pub(super) struct DestinationParameters {
     country: Option<Place>,
     /// Of this autonomous system; 0 for none.
     #[serde(default, deserialize_with = "parsed")]
-    asn: Option<u32>,
+    #[param(inline)]
+    asn: Option<Asn>,
     /// Over this protocol: as the rows have it, or the number of an IP protocol.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
@@ -144,7 +145,7 @@ impl From<DestinationParameters> for DestinationQuery {
         Self {
             device: typed.device.map(|device| device.0),
             country: typed.country.map(|country| country.0),
-            asn: typed.asn,
+            asn: typed.asn.map(|asn| asn.0),
             protocol: typed.protocol.map(|protocol| protocol.0),
             port: typed.port,
             within: typed.prefix.map(|prefix| prefix.0),

@@ -31,10 +31,9 @@ impl Problem {
             ErrorCode::MalformedRequest
             | ErrorCode::UnknownParameter
             | ErrorCode::RepeatedParameter
-            | ErrorCode::BadParameter
-            | ErrorCode::UnknownDevice => StatusCode::BAD_REQUEST,
+            | ErrorCode::BadParameter => StatusCode::BAD_REQUEST,
             ErrorCode::TooLong => StatusCode::URI_TOO_LONG,
-            ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::NotFound | ErrorCode::UnknownDevice => StatusCode::NOT_FOUND,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::NotReady | ErrorCode::Busy | ErrorCode::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -63,6 +62,9 @@ pub(super) enum Problems {
     /// The request, or a parameter of it, makes no sense here.
     #[response(status = 400)]
     BadRequest(ErrorAnswer),
+    /// No such path, or no device of this name.
+    #[response(status = 404)]
+    NotFound(ErrorAnswer),
     /// Only GET and HEAD are allowed.
     #[response(status = 405)]
     MethodNotAllowed(ErrorAnswer),

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     net::IpAddr,
     str::FromStr,
+    sync::LazyLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,12 +16,12 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         ObjectBuilder, RefOr, Schema,
-        schema::{SchemaType, Type},
+        schema::{AnyOfBuilder, KnownFormat, SchemaFormat, SchemaType, Type},
     },
 };
 
 use crate::{
-    config::parse_country,
+    config::{country_codes, parse_country},
     join::special,
     model::{Country, Protocol},
     state::{DeviceRef, Rule},
@@ -61,8 +62,7 @@ macro_rules! value {
 
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {
-                let schema: ObjectBuilder = $schema;
-                schema.build().into()
+                $schema.into()
             }
         }
 
@@ -88,7 +88,17 @@ value! {
     /// A country, or a class of special-purpose range.
     Place(Country),
     place,
-    text().pattern(Some("^([A-Z]{2}|[a-z][a-z0-9-]+)$")).examples(["CN", "ZZ", "private"])
+    text().enum_values(Some(country_codes().chain(classes()))).examples(["CN", "ZZ", "private"])
+}
+
+value! {
+    /// Number of an autonomous system; 0 for none.
+    Asn(u32),
+    |typed| typed.parse().map_err(|_no_number| format!("write a number from 0 to {}", u32::MAX).into()),
+    ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::Integer))
+        .minimum(Some(0))
+        .maximum(Some(u32::MAX))
 }
 
 value! {
@@ -96,7 +106,7 @@ value! {
     Over(Protocol),
     over,
     text()
-        .pattern(Some("^[a-z0-9:_-]+$"))
+        .enum_values(Some(PROTOCOLS.iter().map(|(name, _)| name.as_str())))
         .examples(["tcp", "17", "ipv6-icmp", "arp", "unknown", "unparsed:runt"])
 }
 
@@ -104,12 +114,12 @@ value! {
     /// A network, or an address alone.
     Within(IpNet),
     |typed| {
-        typed.parse::<IpNet>().or_else(|_| typed.parse::<IpAddr>().map(IpNet::from)).map_err(
+        typed.parse::<IpNet>().or_else(|_no_net| typed.parse::<IpAddr>().map(IpNet::from)).map_err(
             |_neither| "write a network like 42.62.48.0/24, or an address".into(),
         )
     },
     text()
-        .pattern(Some("^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"))
+        .pattern(Some(network_pattern()))
         .examples(["42.62.48.0/24", "2a01:4f8::/32", "42.62.48.9"])
 }
 
@@ -117,7 +127,10 @@ value! {
     /// A point in time, Unix time in nanoseconds.
     Since(u64),
     since,
-    text().examples(["15m", "1h 30m", "2026-01-01T05:30:00+05:30", "2026-01-01T00:00:00.500Z"])
+    AnyOfBuilder::new()
+        .item(text().pattern(Some(duration_pattern())))
+        .item(text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+        .examples(["15m", "1h 30m", "2026-01-01T05:30:00+05:30", "2026-01-01T00:00:00.500Z"])
 }
 
 value! {
@@ -174,6 +187,11 @@ fn name(typed: &str) -> Result<&str, Cow<'static, str>> {
     }
 }
 
+/// Classes of special-purpose ranges, each once.
+fn classes() -> BTreeSet<&'static str> {
+    special::classes().collect()
+}
+
 fn place(typed: &str) -> Result<Country, Cow<'static, str>> {
     if typed == Country::NoEntry.as_str() {
         return Ok(Country::NoEntry);
@@ -182,29 +200,58 @@ fn place(typed: &str) -> Result<Country, Cow<'static, str>> {
         return Ok(Country::Special(class));
     }
     parse_country(typed).map(Country::Iso).map_err(|advice| {
-        let classes: BTreeSet<_> = special::classes().collect();
-        let classes: Vec<_> = classes.into_iter().collect();
+        let classes: Vec<_> = classes().into_iter().collect();
         format!("{advice}; or a class: {}", classes.join(", ")).into()
     })
 }
 
-/// As the common JSON form has it, or the number of an IP protocol.
+/// Every protocol as the common JSON form has it, and those of IP by their number as well.
+static PROTOCOLS: LazyLock<Vec<(String, Protocol)>> = LazyLock::new(|| {
+    let ip = (0..=u8::MAX).map(|n| (n.to_string(), Protocol::Ip(n)));
+    let named = (0..=u8::MAX).flat_map(|n| {
+        [
+            Protocol::Ip(n),
+            Protocol::NonIp(NonIp::name(n)),
+            Protocol::Unparsed(Reason::name(n)),
+            Protocol::Unknown,
+        ]
+        .map(|protocol| (protocol.to_string(), protocol))
+    });
+    let mut all: Vec<_> = named.chain(ip).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+});
+
 fn over(typed: &str) -> Result<Protocol, Cow<'static, str>> {
-    let numbers = || 0..=u8::MAX;
-    let ip = numbers().map(Protocol::Ip);
-    let others = numbers()
-        .flat_map(|n| [Protocol::NonIp(NonIp::name(n)), Protocol::Unparsed(Reason::name(n))])
-        .chain([Protocol::Unknown]);
-    typed
-        .parse()
-        .map(Protocol::Ip)
-        .ok()
-        .or_else(|| ip.chain(others).find(|protocol| protocol.to_string() == typed))
-        .ok_or_else(|| {
-            "write tcp, udp, icmp, ipv6-icmp or another as the rows have it, or the number of an IP \
-             protocol"
-                .into()
-        })
+    let known = PROTOCOLS.iter().find(|(name, _)| name == typed);
+    known.map(|(_, protocol)| *protocol).ok_or_else(|| {
+        "write tcp, udp, icmp, ipv6-icmp or another as the rows have it, or the number of an IP \
+         protocol"
+            .into()
+    })
+}
+
+/// What an address or a network looks like (RFC 4291, section 2.2; RFC 4632).
+fn network_pattern() -> String {
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    let ipv4 = format!(r"({octet}\.){{3}}{octet}(/([0-2]?[0-9]|3[0-2]))?");
+    let group = "[0-9A-Fa-f]{1,4}";
+    // `::` stands for one group or more, at any place.
+    let mut ipv6 = vec![format!("({group}:){{7}}{group}"), format!("({group}:){{1,7}}:")];
+    ipv6.extend((1..=6).map(|n| format!("({group}:){{1,{n}}}(:{group}){{1,{}}}", 7 - n)));
+    ipv6.push(format!(":((:{group}){{1,7}}|:)"));
+    let length = "(/(0{0,2}[0-9]|0?[1-9][0-9]|1[01][0-9]|12[0-8]))?";
+    format!("^({ipv4}|({}){length})$", ipv6.join("|"))
+}
+
+/// What humantime takes for a duration, without fractions.
+fn duration_pattern() -> String {
+    let units = "nanos|nsec|ns|usec|us|millis|msec|ms|seconds|second|secs|sec|s|minutes|minute|mins|\
+                 min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|\
+                 yrs|yr|y";
+    let part = format!("[0-9]{{1,6}} ?({units})");
+    format!("^(0|{part}( ?{part})*)$")
 }
 
 /// RFC 3339, or as long before now as a duration says.
@@ -219,10 +266,10 @@ fn since(typed: &str) -> Result<u64, Cow<'static, str>> {
             Some(time.into())
         }
     };
-    // What lies before 1970 leaves everything through.
+    // What lies before 1970 leaves everything through, and what lies after 2554 nothing.
     let since_epoch = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let nanos = since_epoch.as_ref().map_or(0, Duration::as_nanos);
-    u64::try_from(nanos).map_err(|_beyond| "that is too far in the future".into())
+    Ok(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -243,7 +290,7 @@ mod tests {
             let advice = of(bad).unwrap_err().to_string();
             assert!(advice.contains("15m") && advice.contains("%2B"), "{bad}: {advice}");
         }
-        assert!(of("9000-01-01T00:00:00Z").unwrap_err().to_string().contains("future"));
+        assert_eq!(of("9000-01-01T00:00:00Z"), Ok(u64::MAX));
     }
 
     #[test]
@@ -284,5 +331,95 @@ mod tests {
         for bad in ["", "42.62.48", "42.62.48.0/33", "host.example", "fe80::1%eth0"] {
             assert!(of(bad).is_err(), "{bad}");
         }
+    }
+
+    /// The description of a text allows just what is read.
+    fn agree<T: FromStr + PartialSchema>(samples: &[&str]) {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        let options = jsonschema::draft202012::options().should_validate_formats(true);
+        let validator = options.build(&schema).unwrap();
+        for sample in samples {
+            let described = validator.is_valid(&serde_json::json!(sample));
+            assert_eq!(described, sample.parse::<T>().is_ok(), "{sample}");
+        }
+    }
+
+    #[test]
+    fn the_descriptions_agree_with_what_is_read() {
+        agree::<Within>(&[
+            "",
+            "::",
+            "::/0",
+            "::/128",
+            "::/129",
+            "::1",
+            "1::",
+            "1::/64",
+            "1:::2",
+            ":1",
+            "1:",
+            "1:2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7::",
+            "1:2:3:4:5:6::8",
+            "1::3:4:5:6:7:8",
+            "::2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7:8:9",
+            "1:2:3:4:5:6:7::8",
+            "1::2::3",
+            "12345::",
+            "g::",
+            "0.0.0.0",
+            "255.255.255.255/32",
+            "1.2.3.4/33",
+            "1.2.3.4/",
+            "1.2.3",
+            "1.2.3.256",
+            "1.2.3.4.5",
+            "01.2.3.4",
+            "1.2.3.4/08",
+            "1.2.3.4/008",
+            "::/08",
+            "::/008",
+            "::/012",
+            "::/0008",
+            " 1.2.3.4",
+        ]);
+        agree::<Since>(&[
+            "",
+            "0",
+            "15m",
+            "15 m",
+            "15 min",
+            "1h 30m",
+            "1h30m",
+            "15",
+            "m",
+            "15x",
+            "-15m",
+            "1M 2y",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.123456789Z",
+            "2026-01-01T05:30:00+05:30",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01",
+            "2026-01-01t00:00:00z",
+            "2026-06-30T23:59:60Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-30T00:00:00Z",
+        ]);
+        agree::<Over>(&["", "tcp", "TCP", "0", "255", "256", "007", "unparsed:runt", "unparsed"]);
+        agree::<Place>(&["", "CN", "cn", "ZZ", "XX", "private", "Private", "anywhere"]);
+        let long = "x".repeat(MAX_NAME);
+        agree::<Device>(&[
+            "",
+            " ",
+            "a",
+            &long,
+            &format!("{long}x"),
+            "\u{1f4f1}",
+            &"é".repeat(MAX_NAME),
+        ]);
     }
 }

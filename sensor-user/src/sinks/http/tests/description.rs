@@ -76,7 +76,8 @@ impl Parameter {
         }
         let name = described["name"].as_str().unwrap().to_owned();
         assert!(!good.is_empty(), "{name} has neither examples nor an enum");
-        let validator = jsonschema::draft202012::new(schema).unwrap();
+        let validator =
+            jsonschema::draft202012::options().should_validate_formats(true).build(schema).unwrap();
         let parameter = Self { name, good, validator, is_number };
         for value in &parameter.good {
             assert!(parameter.allows(value), "{}: its own example {value}", parameter.name);
@@ -86,7 +87,8 @@ impl Parameter {
 
     /// Whether the description allows a value.
     fn allows(&self, value: &str) -> bool {
-        let number = || value.parse::<serde_json::Number>().ok().map(Value::Number);
+        // Digits: JSON's other ways to write a number are none of a URL's.
+        let number = || value.parse::<i64>().ok().map(Value::from);
         let instance = if self.is_number { number() } else { None };
         self.validator.is_valid(&instance.unwrap_or_else(|| json!(value)))
     }
@@ -264,8 +266,15 @@ async fn values_are_taken_or_refused_as_described() {
                 let is_good = parameter.good.contains(&value);
                 match answer.0 {
                     200 => assert!(parameter.allows(&value), "{target} was taken"),
-                    400 => {
+                    400 | 404 => {
                         let error = problem(&answer.2);
+                        let is_name = error.code == ErrorCode::UnknownDevice;
+                        assert_eq!(
+                            parameter.allows(&value),
+                            is_name,
+                            "{target}: {}",
+                            error.message
+                        );
                         assert!(!is_good, "{target}: {}", error.message);
                         assert_eq!(error.parameter.as_deref(), Some(&*parameter.name), "{target}");
                     }
