@@ -34,7 +34,7 @@ async fn a_client_that_trickles_is_closed_too() {
     slow.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
     let trickle = async {
         while slow.write_all(b"y").await.is_ok() {
-            sleep(HEAD_TIMEOUT / 20).await
+            sleep(HEAD_TIMEOUT / 20).await;
         }
     };
     timeout(HEAD_TIMEOUT * 2, trickle).await.expect("closed, although bytes keep coming");
