@@ -1,4 +1,5 @@
-//! The API and the metrics over HTTP: `GET` only, nothing to change, every bound named here.
+//! The API and the metrics over HTTP: `GET` only, nothing to change. The bounds of the listener are
+//! named here, those of a request in [`guard`], those of an answer's length in [`values`].
 
 mod api;
 mod guard;

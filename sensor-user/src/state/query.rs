@@ -10,11 +10,11 @@ use sensor_common::report::{
 
 use super::{
     Contact, Detail, DeviceState, Rule, State, Traffic,
-    device::RowKey,
+    device::{Row, RowKey},
     report::{DestinationKey, Destinations, alert_report, destination_report, destinations_of},
     rfc3339,
 };
-use crate::model::{Attribution, Country, DeviceInfo, Mac, Protocol};
+use crate::model::{Attribution, Country, DeviceId, DeviceInfo, Mac, Protocol};
 
 /// A device by its name or one of its MAC addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,12 +264,12 @@ fn contact_of(device: &DeviceState) -> Option<Contact> {
 /// The rows with the most bytes. Never holds more than twice the limit and one device's.
 struct TopRows<'a> {
     limit: usize,
-    rows: Vec<(Rank<'a>, super::device::Row)>,
+    rows: Vec<(Rank<'a>, Row)>,
     matched: u64,
 }
 
 /// Orders rows, and tells them all apart.
-type Rank<'a> = (Reverse<u64>, &'a str, super::DeviceId, DestinationKey<'a>);
+type Rank<'a> = (Reverse<u64>, &'a str, DeviceId, DestinationKey<'a>);
 
 impl<'a> TopRows<'a> {
     fn add(&mut self, device: &'a DeviceState, rows: Destinations<'a>, since: Option<u64>) {

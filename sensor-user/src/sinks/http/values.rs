@@ -39,12 +39,12 @@ pub(crate) const MAX_LIMIT: u32 = 100_000;
 #[error("{0}")]
 pub(crate) struct BadValue(Cow<'static, str>);
 
-/// What goes for every text: no value is empty, and what is not text steers no terminal.
+/// What goes for every text: it is not empty.
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).min_length(Some(1))
 }
 
-/// A parameter's type: how it is described. `$read` is its [`FromStr`].
+/// A parameter's type: `$read` is its [`FromStr`], `$schema` how it is described.
 macro_rules! value {
     ($(#[$doc:meta])* $name:ident($inner:ty), $read:expr, $schema:expr) => {
         $(#[$doc])*
