@@ -87,6 +87,11 @@ pub(super) fn devices<'a>(
     let (mut names, mut macs) = (HashMap::new(), HashMap::new());
     let mut devices = Vec::new();
     for item in reader.items(field) {
+        if Reader::is_scalar(&item) {
+            let example = "write name and address: `{ name: phone-1, mac: 02:1a:2b:3c:4d:5e }`";
+            reader.refuse(&item.at, "an entry of `devices` is a mere word", example);
+            continue;
+        }
         let Some(fields) = reader.fields(&item, &["name", "mac", "macs", "group"]) else {
             continue;
         };

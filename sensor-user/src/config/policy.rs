@@ -5,6 +5,8 @@ use std::{
     ops::Range,
 };
 
+use ipnet::IpNet;
+
 use super::{
     GroupPolicy, Policy, country,
     diagnostic::quote,
@@ -45,13 +47,7 @@ pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy,
         policy.groups = groups(reader, field, &mut known);
     }
     if let Some(field) = fields.get("watched_prefixes") {
-        for item in reader.items(field) {
-            let typed = reader.text(&item, "write address/length, like 42.62.48.0/24");
-            let prefix = typed.and_then(|typed| values::prefix(reader, &typed));
-            policy.watched_prefixes.extend(prefix);
-        }
-        policy.watched_prefixes.sort_unstable();
-        policy.watched_prefixes.dedup();
+        policy.watched_prefixes = watched_prefixes(reader, field);
     }
     if let Some(field) = fields.get("unknown_devices") {
         let typed = reader.text(field, "write a group's name, or remove the line");
@@ -62,6 +58,29 @@ pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy,
         });
     }
     (policy, known)
+}
+
+/// The watched networks, sorted. One inside another is legal: it splits off what it holds.
+fn watched_prefixes<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Vec<IpNet> {
+    let mut places = HashMap::new();
+    for item in reader.items(field) {
+        let typed = reader.text(&item, "write address/length, like 42.62.48.0/24");
+        let Some(prefix) = typed.and_then(|typed| values::prefix(reader, &typed)) else { continue };
+        reader.unique(&mut places, prefix, &item.at, &format!("network {prefix}"));
+    }
+    let mut prefixes: Vec<IpNet> = places.keys().copied().collect();
+    prefixes.sort_unstable();
+    for (index, inner) in prefixes.iter().enumerate() {
+        // Sorted by address, then length: whatever holds it comes before, the smallest last.
+        if let Some(outer) = prefixes[..index].iter().rev().find(|outer| outer.contains(inner)) {
+            let message = format!(
+                "network {inner} lies inside {outer}, which is watched too: what it holds is \
+                 reported under {inner} only"
+            );
+            reader.warn(&places[inner], &message);
+        }
+    }
+    prefixes
 }
 
 fn groups<'a>(

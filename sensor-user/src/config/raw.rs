@@ -42,6 +42,17 @@ const MAX_NODES: usize = 100_000;
 /// Aliases are handy for repeated country lists; more than this is a YAML bomb.
 const MAX_ALIASES: usize = 256;
 
+/// What to do about the parser's commonest complaints, by how they begin.
+const ADVICE: [(&str, &str); 7] = [
+    ("tabs", "indent with spaces"),
+    ("mapping values", "check the indentation; a value that holds `: ` needs quotes"),
+    ("illegal placement of ':'", "close the bracket that was opened before, or quote the value"),
+    ("unclosed bracket", "close it, with `]` after `[` and with `}` after `{`"),
+    ("invalid indentation in multiline quoted", "close the quotes that were opened before"),
+    ("reference to unknown value", "a value that begins with `*` needs quotes"),
+    ("only single YAML document", "remove the line `---` and what belongs to another file"),
+];
+
 /// Parses YAML; its size is bounded by the caller, all else here.
 pub(super) fn parse(source: &Source<'_>) -> Result<Node, Diagnostic> {
     let options = serde_saphyr::options! {
@@ -74,13 +85,8 @@ fn diagnostic(source: &Source<'_>, error: &Error) -> Diagnostic {
         Error::Budget { .. } => "the file holds too much, or nests too deeply".into(),
         _ => format!("not valid YAML: {said}"),
     };
-    let label = if said.starts_with("tabs") {
-        "indent with spaces"
-    } else if said.starts_with("mapping values") {
-        "check the indentation; a value that holds `: ` needs quotes"
-    } else {
-        ""
-    };
+    let advice = ADVICE.iter().find(|(start, _)| said.starts_with(start));
+    let label = advice.map_or("", |(_, label)| label);
     let at = error.location().map(|location| span(source, &location));
     Diagnostic { message, at, label: label.into(), other: None }
 }

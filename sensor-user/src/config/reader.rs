@@ -184,7 +184,10 @@ impl<'a> Reader<'a> {
                 })
                 .collect(),
             _ => {
-                let label = "write a list: `[a, b]`, or one item a line after `- `";
+                let typed = &self.source.text[field.at.clone()];
+                let short = Self::is_scalar(field) && typed.len() < 40 && !typed.contains('\n');
+                let example = if short { typed } else { "a, b" };
+                let label = format!("write a list: `[{example}]`, or one item a line after `- `");
                 self.refuse(&field.at, format!("{} is not a list", title(field)), label);
                 Vec::new()
             }

@@ -41,6 +41,11 @@ pub(super) fn name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> 
 /// The name of a network interface, as the kernel's `dev_valid_name` has it.
 pub(super) fn interface_name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> {
     let text = typed.text;
+    if let Some(name) = text.strip_prefix("name:") {
+        let message = format!("{} is no interface name", quote(text));
+        reader.refuse(&typed.at, message, format!("put a space there: `name: {name}`"));
+        return None;
+    }
     let label = if text.is_empty() || text == "." || text == ".." {
         "write the name that `ip link` shows, like lan0"
     } else if text.len() > MAX_INTERFACE_NAME {
@@ -170,6 +175,12 @@ pub(super) fn listen<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<S
     let typed = reader.text(field, example)?;
     let text = typed.text;
     if let Ok(address) = text.parse::<SocketAddr>() {
+        if address.port() == 0 {
+            let meant = SocketAddr::from((address.ip(), super::DEFAULT_PORT));
+            let message = format!("`listen` has no port that could be asked: {}", quote(text));
+            reader.refuse(&typed.at, message, format!("write `{meant}`"));
+            return None;
+        }
         if !address.ip().to_canonical().is_loopback() {
             reader.warn(
                 &typed.at,

@@ -89,11 +89,11 @@ error: a device has both `mac` and `macs`
 8 |     mac: 02:00:00:00:00:04
   |          ^^^^^^^^^^^^^^^^^ move it to `macs`
 
-error: an entry of `devices` is not a mapping
+error: an entry of `devices` is a mere word
   --> config.yaml:10:5
    |
 10 |   - e
-   |     ^ write `key: value` pairs (mind the space)
+   |     ^ write name and address: `{ name: phone-1, mac: 02:1a:2b:3c:4d:5e }`
 ",
     );
     refused(
@@ -228,6 +228,36 @@ error: `beijing` is no network in CIDR form
 8 |     - beijing
   |       ^^^^^^^ write address/length, like 42.62.48.0/24
 "#,
+    );
+}
+
+#[test]
+fn a_network_given_twice() {
+    refused(
+        "interfaces: [lan0]\npolicy:\n  watched_prefixes: [42.62.48.0/24, 42.62.48.0/24]\n",
+        r"
+error: network 42.62.48.0/24 is given twice
+ --> config.yaml:3:37
+  |
+3 |   watched_prefixes: [42.62.48.0/24, 42.62.48.0/24]
+  |                      -------------  ^^^^^^^^^^^^^ remove one of the two
+  |                      |
+  |                      first given here
+",
+    );
+}
+
+#[test]
+fn a_port_that_is_none() {
+    refused(
+        "interfaces: [lan0]\nlisten: 127.0.0.1:0\n",
+        r"
+error: `listen` has no port that could be asked: `127.0.0.1:0`
+ --> config.yaml:2:9
+  |
+2 | listen: 127.0.0.1:0
+  |         ^^^^^^^^^^^ write `127.0.0.1:9469`
+",
     );
 }
 

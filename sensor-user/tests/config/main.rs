@@ -1,5 +1,6 @@
 //! The configuration: what loads, what is refused and how, and that nothing makes it panic.
 
+mod bad;
 mod content;
 mod structure;
 
@@ -37,7 +38,7 @@ policy:
     phones: {allowed_countries: &home [NO, IN, ZZ, XK]}
     locked: {allowed_countries: []}
     guests: {allowed_countries: *home}
-  watched_prefixes: ["2001:db8::/32", 42.62.0.0/16, 42.62.48.0/24, 42.62.48.0/24]
+  watched_prefixes: ["2001:db8::/32", 42.62.48.0/24, 13.0.0.0/8]
   unknown_devices: guests
 epoch: 500ms
 listen: "[::1]:9000"
@@ -111,7 +112,7 @@ fn every_key_arrives() {
     assert_eq!(config.policy.groups["guests"].allowed_countries, home);
     assert!(config.policy.groups["locked"].allowed_countries.is_empty());
     let watched: Vec<_> = config.policy.watched_prefixes.iter().map(ToString::to_string).collect();
-    assert_eq!(watched, ["42.62.0.0/16", "42.62.48.0/24", "2001:db8::/32"]);
+    assert_eq!(watched, ["13.0.0.0/8", "42.62.48.0/24", "2001:db8::/32"]);
     assert_eq!(config.policy.unknown_devices.as_deref(), Some("guests"));
     assert_eq!(config.epoch, Duration::from_millis(500));
     assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9000)));
@@ -164,13 +165,17 @@ fn warnings_name_the_line() {
          listen: 0.0.0.0:9469\n\
          devices: [{name: a, mac: 02:00:00:00:00:01, group: fones},\n\
          \u{20}{name: b, mac: 02:00:00:00:00:02, group: fones}]\n\
-         policy: {groups: {phones: {allowed_countries: [IN]}}, unknown_devices: guests}\n",
+         policy: {groups: {phones: {allowed_countries: [IN]}}, unknown_devices: guests,\n\
+         \u{20}watched_prefixes: [42.62.48.0/24, 13.0.0.0/8,\n\
+         \u{20}42.62.0.0/16, 42.0.0.0/8]}\n",
     );
     let starts = [
         "etc/config.yaml:1: `when_xdp_is_taken` has no effect",
         "etc/config.yaml:2: `listen` 0.0.0.0:9469 is not a loopback address",
         "etc/config.yaml:3: group `fones` has no rules",
         "etc/config.yaml:5: group `guests` has no rules",
+        "etc/config.yaml:6: network 42.62.48.0/24 lies inside 42.62.0.0/16",
+        "etc/config.yaml:7: network 42.62.0.0/16 lies inside 42.0.0.0/8",
     ];
     assert_eq!(config.warnings.len(), starts.len(), "{:#?}", config.warnings);
     for (warning, start) in config.warnings.iter().zip(starts) {

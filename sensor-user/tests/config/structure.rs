@@ -106,7 +106,7 @@ error: `interfaces` is not a list
  --> config.yaml:1:13
   |
 1 | interfaces: lan0
-  |             ^^^^ write a list: `[a, b]`, or one item a line after `- `
+  |             ^^^^ write a list: `[lan0]`, or one item a line after `- `
 ",
     );
     refused(
@@ -190,7 +190,7 @@ error: not valid YAML: unclosed bracket '['
  --> config.yaml:1:13
   |
 1 | interfaces: [lan0
-  |             ^
+  |             ^ close it, with `]` after `[` and with `}` after `{`
 ",
     );
     refused(
@@ -200,7 +200,7 @@ error: not valid YAML: invalid indentation in multiline quoted scalar
  --> config.yaml:3:1
   |
 3 |
-  | ^
+  | ^ close the quotes that were opened before
 ",
     );
     refused(
@@ -210,7 +210,7 @@ error: not valid YAML: reference to unknown value
  --> config.yaml:2:6
   |
 2 | log: *level
-  |      ^
+  |      ^ a value that begins with `*` needs quotes
 ",
     );
     refused(
@@ -220,7 +220,7 @@ error: not valid YAML: only single YAML document expected but multiple found
  --> config.yaml:3:1
   |
 3 | log: info
-  | ^
+  | ^ remove the line `---` and what belongs to another file
 ",
     );
     refused(
@@ -230,7 +230,7 @@ error: not valid YAML: unclosed bracket '['
  --> config.yaml:1:20
   |
 1 | [[[[[[[[[[[[[[[[[[[[lan0
-  |                    ^
+  |                    ^ close it, with `]` after `[` and with `}` after `{`
 ",
     );
 }

@@ -5,12 +5,14 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ipnet::IpNet;
 use mmdb_writer::{IpVersion, Value, Writer};
 use nix::sys::signal::{Signal, kill};
+use sensor_common::report::Report;
 use xtask::bench::{
     Bench, Options,
     plan::{GERMANY, INDIA},
@@ -83,6 +85,63 @@ fn a_changed_policy_holds_from_then_on_and_a_bad_one_never() {
     assert!(report.devices.iter().all(|device| device.name != "redmi-1s"));
     assert!(report.books.closed);
     assert_eq!(attempts(&sensor, "configuration")[1], 2);
+    sensor.stop();
+}
+
+#[test]
+fn none_of_the_bad_configurations_replaces_a_running_one() {
+    if !xtask::require_root("none_of_the_bad_configurations_replaces_a_running_one") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let phone = bench.device("redmi-1s");
+    let lenient = Config { allowed_countries: "[IN, DE]", ..Config::default() };
+    let (mut sensor, path) = start(&bench, &lenient);
+
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/bad");
+    let mut bad: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    bad.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    assert!(bad.len() >= 30, "{}", bad.len());
+    for file in &bad {
+        let failures = attempts(&sensor, "configuration")[1];
+        let log = sensor.process.output().len();
+        replace(&path, fs::read(file).unwrap());
+        kill(sensor.process.pid(), Signal::SIGHUP).unwrap();
+        // Its own complaint, and not one about a file before it.
+        let complaint = fs::read_to_string(file.with_extension("txt")).unwrap();
+        let complaint = complaint.lines().next().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !sensor.process.output()[log..].contains(complaint) {
+            let log = sensor.process.output();
+            assert!(Instant::now() < deadline, "{} is not refused: {log}", file.display());
+            thread::sleep(Duration::from_millis(10));
+        }
+        while attempts(&sensor, "configuration")[1] == failures {
+            assert!(Instant::now() < deadline, "{} is not counted", file.display());
+            thread::sleep(Duration::from_millis(10));
+        }
+        send_udp(phone, GERMANY.ipv4, 9);
+    }
+
+    let report = sensor.settled();
+    assert_eq!(report.alerts, []);
+    assert!(report.books.closed);
+    let german = |report: &Report| {
+        let rows = &device(report, "redmi-1s").destinations;
+        rows.iter().find(|row| row.country == "DE" && row.port == 9).unwrap().tx_packets
+    };
+    assert_eq!(german(&report), bad.len() as u64, "not a packet is lost");
+    let [successes, failures] = attempts(&sensor, "configuration");
+    assert!(successes == 0 && failures >= bad.len() as u64, "{failures}");
+
+    // The policy would have changed with a good one.
+    let strict = Config { allowed_countries: "[IN]", ..Config::default() };
+    replace(&path, strict.text());
+    kill(sensor.process.pid(), Signal::SIGHUP).unwrap();
+    sensor.process.wait_for_output("reloaded what=\"configuration\"", PATIENCE).unwrap();
+    send_udp(phone, GERMANY.ipv4, 9);
+    assert_eq!(sensor.settled().alerts.len(), 1);
     sensor.stop();
 }
 
