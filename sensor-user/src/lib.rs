@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod epoch;
 pub mod files;
+pub mod host;
 pub mod interfaces;
 pub mod join;
 pub mod kernel;

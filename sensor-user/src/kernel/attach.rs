@@ -14,6 +14,7 @@ use aya::programs::{
 use super::{
     interface::InterfaceError,
     links::Link,
+    owner::Owner,
     sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor, XdpBuffers},
 };
 use nix::net::if_::if_nametoindex;
@@ -70,10 +71,15 @@ pub enum AttachError {
     Interface(#[from] InterfaceError),
     /// Another XDP program sits there.
     #[error(
-        "the XDP slot of {0} is taken by another program (see `ip link show dev {0}`); detach it, \
-         or count that interface's uploads at TC ingress with `attach: tc` or `when_xdp_is_taken: tc`"
+        "the XDP slot of {interface} is taken {owner}; detach that program, or count the interface's \
+         uploads at TC ingress with `attach: tc` or `when_xdp_is_taken: tc`"
     )]
-    XdpTaken(String),
+    XdpTaken {
+        /// Which interface.
+        interface: String,
+        /// By which program, as far as can be known.
+        owner: String,
+    },
     /// Native XDP was asked for and can't be had.
     #[error(
         "{interface} has no native XDP ({reason}); write `attach: auto` or `attach: tc` to count \
@@ -151,7 +157,7 @@ impl Attached {
         if config.attach != AttachMode::Tc {
             match attach_native(sensor, ifindex, config.jumbo_frames)? {
                 Ok(attached) => xdp = Some(attached),
-                Err(refusal) => fallback_reason = refusal.accept(interface, config)?,
+                Err(refusal) => fallback_reason = refusal.accept(link, config)?,
             }
         }
         let (egress_link, egress) = attach_tc(sensor, interface, TcAttachType::Egress, tc)?;
@@ -224,15 +230,23 @@ impl Refusal {
     }
 
     /// The reason, where the configuration is content with TC ingress.
-    fn accept(self, interface: &str, config: &InterfaceConfig) -> Result<String, AttachError> {
-        let interface = interface.to_owned();
-        if self.taken() && config.when_xdp_is_taken == WhenXdpIsTaken::Fail {
-            return Err(AttachError::XdpTaken(interface));
+    fn accept(self, link: &Link, config: &InterfaceConfig) -> Result<String, AttachError> {
+        let interface = link.name.clone();
+        if !self.taken() {
+            return match config.attach {
+                AttachMode::Xdp => Err(AttachError::NoNativeXdp { interface, reason: self.reason }),
+                AttachMode::Auto | AttachMode::Tc => Ok(self.reason),
+            };
         }
-        if !self.taken() && config.attach == AttachMode::Xdp {
-            return Err(AttachError::NoNativeXdp { interface, reason: self.reason });
+        let owner = Owner::of(&interface, link.index);
+        if config.when_xdp_is_taken == WhenXdpIsTaken::Fail {
+            let owner = owner.map_or("by another program".to_owned(), |owner| owner.to_string());
+            return Err(AttachError::XdpTaken { interface, owner });
         }
-        Ok(self.reason)
+        Ok(match owner {
+            Some(owner) => format!("{} {}", self.reason, owner.short()),
+            None => self.reason,
+        })
     }
 }
 

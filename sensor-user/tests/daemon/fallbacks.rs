@@ -115,7 +115,10 @@ fn a_taken_xdp_slot_is_refused_or_left_alone() {
             ..Config::default()
         };
         let said = one_sentence(launch(&bench, gateway, &config));
-        assert!(said.contains("XDP slot of lan1 is taken"), "{said}");
+        let holder = "XDP slot of lan1 is taken by program `labgate_xdp` (id ";
+        assert!(said.contains(holder) && said.contains("native"), "{said}");
+        let process = format!("({})", std::process::id());
+        assert!(said.contains("held by process") && said.contains(&process), "{said}");
         assert_eq!(Hooks::of(gateway, "lan1"), taken, "{attach}: only the owner's program");
     }
 
@@ -129,7 +132,8 @@ fn a_taken_xdp_slot_is_refused_or_left_alone() {
     assert_eq!(hooks.tcx, [["labgate_ingress"], ["labgate_egress"]]);
     assert!(ping(bench.device("smart-plug"), LAN1.gateway4));
     let report = sensor.settled();
-    assert!(report.interfaces[0].fallback_reason.contains("taken"), "{:?}", report.interfaces);
+    let reason = &report.interfaces[0].fallback_reason;
+    assert!(reason.contains("the XDP slot is taken by program `labgate_xdp` (id "), "{reason}");
     let icmp = sum(&device(&report, "smart-plug").destinations, |row| row.protocol == "icmp");
     assert_eq!((icmp.tx_packets, icmp.rx_packets), (1, 1));
     sensor.stop();

@@ -17,6 +17,7 @@ mod encapsulations;
 mod fallbacks;
 mod footprint;
 mod hooks;
+mod host;
 mod lifecycle;
 mod link_events;
 mod links;

@@ -1,0 +1,142 @@
+//! `labgate check`: everything that `run` would need, without attaching.
+
+mod interface;
+mod listener;
+mod memory;
+
+use std::{fmt::Display, path::Path};
+
+use anyhow::{Result, bail};
+
+use super::{instance::Instance, run::sizes};
+use crate::{
+    config::{self, Config, WhenMissing},
+    host::{Host, overlaps},
+    kernel::{
+        GracePeriod, InterfaceError, Sensor, check_kernel, check_privileges, ethernet_link,
+        possible_cpus,
+    },
+    reload::open_geo,
+    sinks::http,
+};
+
+/// What was found so far, printed as it comes.
+#[derive(Debug, Default)]
+struct Findings {
+    problems: usize,
+}
+
+impl Findings {
+    /// What `run` would fail for.
+    fn problem(&mut self, error: impl Display) {
+        println!("problem: {error}");
+        self.problems += 1;
+    }
+
+    /// The error, if there is one.
+    fn note<T, E: Display>(&mut self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.problem(error)).ok()
+    }
+
+    /// What is legal but unwise.
+    #[expect(clippy::unused_self, reason = "beside `problem`")]
+    fn warning(&self, warning: impl Display) {
+        println!("warning: {warning}");
+    }
+}
+
+/// Checks configuration, databases, interfaces and this machine, and prints what it found.
+///
+/// # Errors
+///
+/// When `run` would fail; each reason is printed before.
+pub fn check(path: &Path) -> Result<()> {
+    let config = config::load(path)?;
+    let mut findings = Findings::default();
+    for warning in &config.warnings {
+        findings.warning(warning);
+    }
+    // A sensor that runs here has the port, and its own programs at the hooks.
+    let running = Instance::lock().is_err();
+    interfaces(&config, running, &mut findings);
+    if let Some(geo) = findings.note(open_geo(&config)) {
+        for database in geo.databases() {
+            println!("database: {} ({}), {}", database.role, database.kind, database.source);
+        }
+    }
+    if running {
+        println!("running: a labgate counts in this network namespace; its port is not tested");
+    } else {
+        findings.note(http::bind(config.listen));
+    }
+    kernel(&config, &mut findings);
+    if findings.problems > 0 {
+        bail!(
+            "{} can't be run here: {} problem(s), listed above",
+            path.display(),
+            findings.problems
+        );
+    }
+    println!("{}: ok", path.display());
+    Ok(())
+}
+
+/// Each interface, how they are stacked, and who can reach the listener.
+fn interfaces(config: &Config, running: bool, findings: &mut Findings) {
+    let Some(host) = findings.note(Host::look()) else { return };
+    for interface in &config.interfaces {
+        match (ethernet_link(&interface.name), host.link(&interface.name)) {
+            (Ok(_), Some(link)) => interface::report(interface, link, &host, running, findings),
+            (Err(error @ InterfaceError::Missing(_)), _)
+                if interface.when_missing == WhenMissing::Wait =>
+            {
+                findings.warning(format!("{error}; it will be waited for"));
+            }
+            (Err(error), _) => findings.problem(error),
+            (Ok(_), None) => findings.problem(format!("interface {} is gone", interface.name)),
+        }
+    }
+    let names: Vec<&str> =
+        config.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    for overlap in overlaps(&host, &names) {
+        findings.problem(overlap);
+    }
+    for warning in listener::warnings(config.listen, &host, &names) {
+        findings.warning(warning);
+    }
+    for device in &config.devices {
+        let own =
+            host.links.iter().find(|link| link.mac.is_some_and(|mac| device.macs.contains(&mac)));
+        if let Some(link) = own {
+            findings.warning(format!(
+                "device `{}` has the MAC address of this machine's own {}",
+                device.name, link.name
+            ));
+        }
+    }
+}
+
+/// Privileges, kernel, memory, and what the verifier says of the programs.
+fn kernel(config: &Config, findings: &mut Findings) {
+    let privileged = findings.note(check_privileges()).is_some();
+    let supported = findings.note(check_kernel()).is_some();
+    findings.note(GracePeriod::new());
+    let (cpus, sizes) = (possible_cpus(), sizes(config));
+    let fits = findings.note(sizes.check(cpus)).is_some();
+    let needed = sizes.memory(cpus);
+    println!(
+        "memory: {} MiB of kernel memory for the tables of {cpus} CPUs, {} flow slots each",
+        needed.div_ceil(1 << 20),
+        sizes.flow_slots_per_cpu
+    );
+    let enough = match memory::Memory::of_this_machine() {
+        Some(memory) => memory.judge(needed, findings),
+        None => true,
+    };
+    if privileged && supported && fits && enough {
+        // Loaded and let go again; nothing is attached.
+        if findings.note(Sensor::load(&sizes, &config.device_macs())).is_some() {
+            println!("programs: this kernel takes them");
+        }
+    }
+}
