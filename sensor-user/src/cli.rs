@@ -31,6 +31,8 @@ pub enum Command {
     Run(ConfigArg),
     /// Check the configuration, the databases and this machine; attach nothing.
     Check(ConfigArg),
+    /// Look at this machine and write a first configuration, with comments.
+    Init(InitArgs),
     /// Show what a running sensor has counted.
     Status(StatusArgs),
     /// List the devices of a running sensor with their totals.
@@ -61,6 +63,17 @@ pub struct ConfigArg {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
+}
+
+/// Where the first configuration goes.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub output: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Which sensor to ask.

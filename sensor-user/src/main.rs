@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => commands::run(&args.config),
         Command::Check(args) => commands::check(&args.config),
+        Command::Init(args) => commands::init(&args),
         Command::Status(args) => commands::status(&args),
         Command::Devices(args) => commands::devices(&args),
         Command::Query(args) => commands::query(&args),

@@ -5,6 +5,7 @@ mod client;
 mod detach;
 mod devices;
 mod documents;
+mod init;
 mod instance;
 mod query;
 mod rows;
@@ -17,6 +18,7 @@ pub use self::{
     detach::detach,
     devices::devices,
     documents::{completions, man},
+    init::init,
     query::query,
     run::run,
     status::status,

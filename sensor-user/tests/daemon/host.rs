@@ -1,6 +1,6 @@
 //! What `labgate check` and `labgate init` see of a machine, and what `run` refuses for it.
 
-use std::net::IpAddr;
+use std::{fs, net::IpAddr};
 
 use aya::programs::XdpMode;
 use labgate::{
@@ -37,6 +37,11 @@ fn stack(bench: &Bench) {
              link add link lan1 name over1 type macvlan mode bridge\n"
         ))
         .unwrap();
+}
+
+/// What a command of labgate printed, both streams.
+fn labgate(bench: &Bench, args: &[&str]) -> Result<String, String> {
+    bench.gateway().run(&[&[LABGATE], args].concat()).map_err(|error| error.to_string())
 }
 
 fn check(bench: &Bench, config: &Config) -> String {
@@ -201,4 +206,61 @@ fn check_names_who_holds_slot_and_port_but_not_the_sensor_itself() {
     let large = "limits: { flow_slots_per_cpu: 2097152, coarse_entries: 4194304 }".to_owned();
     let said = check(&bench, &Config { more: large, ..watching(&["lan0"]) });
     assert!(said.contains("problem: `flow_slots_per_cpu: 2097152` is too large for"), "{said}");
+}
+
+#[test]
+fn init_writes_what_it_found_and_it_runs() {
+    if !xtask::require_root("init_writes_what_it_found_and_it_runs") {
+        return;
+    }
+    let bench = bench();
+    stack(&bench);
+    for device in ["galaxy", "iphone"] {
+        assert!(ping(bench.device(device), LAN0.gateway4));
+    }
+    let path = bench.dir().join("new/config.yaml");
+    let file = path.display().to_string();
+    // Leases where dnsmasq keeps them, in a mount namespace of their own.
+    let leases = bench.dir().join("leases");
+    let mac = DEVICES.iter().find(|device| device.name == "galaxy").unwrap().mac;
+    fs::write(&leases, format!("1764000000 {mac} 192.168.77.14 gal#: {{x *\n")).unwrap();
+    let script = format!(
+        "mount -t tmpfs none /var/lib/misc && cp {} /var/lib/misc/dnsmasq.leases && \
+         exec {LABGATE} init --output {file}",
+        leases.display()
+    );
+    let said = bench.gateway().run(&["unshare", "--mount", "sh", "-c", &script]).unwrap();
+    for part in [
+        "watch lanbr: bridge, the gateway of the private network 192.168.77.0/24\n",
+        "watch lan1: veth, the gateway of the private network 192.168.78.0/24\n",
+        "leave wan0: the default route leaves by it",
+        "leave lan0: a port of the bridge lanbr\n",
+        "leave peer9: it is down\n",
+        "names from the leases in /var/lib/misc/dnsmasq.leases\n",
+        &format!("next: `sudo labgate check --config {file}`"),
+    ] {
+        assert!(said.contains(part), "{part} in: {said}");
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    for line in [
+        &format!("  # - name: gal\n  #   mac: {mac} # Samsung"),
+        "  #   mac: da:1b:2c:3d:4e:05 # random MAC, 192.168.77.15",
+    ] {
+        assert!(text.contains(line), "{line} in: {text}");
+    }
+    let config = labgate::config::parse(&text, &file).unwrap();
+    let names: Vec<&str> = config.interfaces.iter().map(|interface| &*interface.name).collect();
+    assert_eq!(names, ["lan1", "lanbr"]);
+
+    let error = labgate(&bench, &["init", "--output", &file]).unwrap_err();
+    assert!(error.contains("exists already") && error.contains("--force"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert!(labgate(&bench, &["init", "--force", "--output", &file]).is_ok());
+    let process = crate::sensor::launch_file(bench.gateway(), &path);
+    Sensor::ready(bench.gateway(), process).stop();
+
+    // The internet's side has no LAN.
+    let script = format!("{LABGATE} init --output {file}.other 2>&1 || true");
+    let said = bench.internet().run(&["sh", "-c", &script]).unwrap();
+    assert!(said.contains("no interface of this machine looks like a LAN's"), "{said}");
 }
