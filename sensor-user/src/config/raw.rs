@@ -43,15 +43,19 @@ const MAX_NODES: usize = 100_000;
 const MAX_ALIASES: usize = 256;
 
 /// What to do about the parser's commonest complaints, by how they begin.
-const ADVICE: [(&str, &str); 7] = [
+const ADVICE: [(&str, &str); 8] = [
     ("tabs", "indent with spaces"),
-    ("mapping values", "check the indentation; a value that holds `: ` needs quotes"),
+    ("mapping values", "a value takes no key beside or below it; one that holds `: ` needs quotes"),
+    ("simple key expected", "put `: ` between key and value"),
     ("illegal placement of ':'", "close the bracket that was opened before, or quote the value"),
     ("unclosed bracket", "close it, with `]` after `[` and with `}` after `{`"),
     ("invalid indentation in multiline quoted", "close the quotes that were opened before"),
     ("reference to unknown value", "a value that begins with `*` needs quotes"),
     ("only single YAML document", "remove the line `---` and what belongs to another file"),
 ];
+
+/// And about all others: the fault is often a line before the place where it shows.
+const LOOK_AROUND: &str = "check indentation, quotes and brackets here and in the line above";
 
 /// Parses YAML; its size is bounded by the caller, all else here.
 pub(super) fn parse(source: &Source<'_>) -> Result<Node, Diagnostic> {
@@ -86,7 +90,11 @@ fn diagnostic(source: &Source<'_>, error: &Error) -> Diagnostic {
         _ => format!("not valid YAML: {said}"),
     };
     let advice = ADVICE.iter().find(|(start, _)| said.starts_with(start));
-    let label = advice.map_or("", |(_, label)| label);
+    let label = match (error, advice) {
+        (Error::Budget { .. }, _) => "",
+        (_, Some((_, label))) => label,
+        (_, None) => LOOK_AROUND,
+    };
     let at = error.location().map(|location| span(source, &location));
     Diagnostic { message, at, label: label.into(), other: None }
 }

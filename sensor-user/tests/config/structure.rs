@@ -170,7 +170,7 @@ error: not valid YAML: mapping values are not allowed in this context
  --> config.yaml:2:10
   |
 2 | epoch: 1s: 2s
-  |          ^ check the indentation; a value that holds `: ` needs quotes
+  |          ^ a value takes no key beside or below it; one that holds `: ` needs quotes
 ",
     );
     refused(
