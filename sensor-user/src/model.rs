@@ -196,6 +196,17 @@ pub struct InterfaceCounters {
 /// How often the kernel side took a path off the main one, in one epoch.
 pub type Outcomes = Vec<(&'static str, u64)>;
 
+/// How full a table of the kernel side was in one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableUse {
+    /// Which one.
+    pub table: &'static str,
+    /// Entries taken.
+    pub entries: u64,
+    /// Entries there are.
+    pub capacity: u64,
+}
+
 /// Everything one epoch brought, joined.
 #[derive(Debug, Clone)]
 pub struct EpochRecord {
@@ -209,6 +220,8 @@ pub struct EpochRecord {
     pub books: EpochBooks,
     /// Named events of the kernel side: slots claimed, spills, quota hits, unparsed by reason.
     pub outcomes: Outcomes,
+    /// How full the tables were.
+    pub tables: Vec<TableUse>,
     /// The interfaces' own counters, cumulative.
     pub interfaces: Vec<InterfaceCounters>,
 }

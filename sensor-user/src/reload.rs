@@ -18,6 +18,7 @@ use crate::{
     files::Watched,
     join::geo::{GeoDb, Source},
     service,
+    sinks::http::{Settings, Web},
     state::{Reloaded, Shared},
 };
 
@@ -48,6 +49,8 @@ pub struct Reloader {
     pub orders: Sender<Order>,
     /// Where outcomes are counted.
     pub shared: Arc<Shared>,
+    /// TLS and passwords of the listener.
+    pub web: Arc<Web>,
     /// The log.
     pub set_log: SetLog,
 }
@@ -90,8 +93,10 @@ impl Reloader {
         let _told = service::reloading(&self.shared);
         let outcome = config::load(&self.path).map_err(|error| error.to_string()).and_then(|new| {
             may_change(&self.config, &new)?;
+            let web = Settings::load(new.web_config.as_deref()).map_err(|e| e.to_string())?;
             self.exchange(new.clone())?;
             (self.set_log)(&new)?;
+            self.web.exchange(web);
             for warning in &new.warnings {
                 tracing::warn!("{warning}");
             }

@@ -36,6 +36,13 @@ const PROGRAMS: &[(Group, &str, &str, &str)] = &[
     (Group::Bench, "tcpdump", "tcpdump", "captures at the phones, independent of the sensor"),
     (Group::Bench, "tshark", "tshark", "counts what was captured"),
     (Group::Bench, "bpftool", "bpftool", "shows the loaded programs and maps"),
+    // The package starts a service, which no test needs: `systemctl disable --now prometheus`.
+    (
+        Group::Test,
+        "promtool",
+        "prometheus",
+        "checks the metrics, and scrapes them (not as a service)",
+    ),
 ];
 
 /// Debian's compiler for the eBPF programs.
@@ -76,6 +83,8 @@ pub enum Group {
     Package,
     /// The test bench, its traffic and the captures.
     Bench,
+    /// What tests need besides.
+    Test,
     /// rustfmt and clippy.
     Style,
 }
@@ -109,7 +118,7 @@ pub fn is_debian() -> bool {
 
 /// Everything that can be made use of here.
 pub fn all_groups() -> Vec<Group> {
-    let mut groups = vec![Group::Build, Group::Bench, Group::Style];
+    let mut groups = vec![Group::Build, Group::Bench, Group::Test, Group::Style];
     groups.extend(is_debian().then_some(Group::Package));
     groups
 }

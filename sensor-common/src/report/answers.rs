@@ -166,7 +166,11 @@ pub enum ErrorCode {
     BadParameter,
     /// No device has this name.
     UnknownDevice,
-    /// No epoch has ended yet, or none for too long.
+    /// A user name and a password are needed.
+    Unauthorized,
+    /// There were too many requests.
+    TooManyRequests,
+    /// No epoch has ended yet, or none for too long; or an interface is not watched.
     NotReady,
     /// Other clients still read large answers.
     Busy,

@@ -63,6 +63,7 @@ pub fn run(path: &Path) -> Result<()> {
     check_kernel()?;
     let _instance = Instance::lock()?;
     let grace = GracePeriod::new()?;
+    let web = Arc::new(http::Web::new(http::Settings::load(config.web_config.as_deref())?));
     let listener = http::bind(config.listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -76,7 +77,7 @@ pub fn run(path: &Path) -> Result<()> {
 
     let shared = Arc::new(Shared::new(State::new(Setup::new(&config, &geo)), config.epoch));
     let (order, orders) = mpsc::channel();
-    let app = http::App::new(Arc::clone(&shared))?;
+    let app = http::App::new(Arc::clone(&shared));
     let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);
     let epochs = Epochs {
         sensor,
@@ -88,6 +89,7 @@ pub fn run(path: &Path) -> Result<()> {
     };
 
     let reloader = Reloader {
+        web: Arc::clone(&web),
         path: path.to_owned(),
         config: config.clone(),
         orders: order.clone(),
@@ -110,10 +112,10 @@ pub fn run(path: &Path) -> Result<()> {
         .name("reload".to_owned())
         .spawn(move || reloader.run(&hangups))
         .context("can't start the reload thread")?;
-    tracing::info!(listen = %config.listen, "counting; metrics are at http://{}/metrics", config.listen);
+    tracing::info!(listen = %config.listen, "counting; metrics are at {}://{}/metrics", web.scheme(), config.listen);
     runtime.spawn(report_links(follower, order));
     let service = Service::start(&shared);
-    let served = runtime.block_on(serve(listener, app, ended, hangup));
+    let served = runtime.block_on(serve(listener, app, web, ended, hangup));
     service.stop();
     tracing::info!("stopping: detaching, then reading what is left");
     let reloader_ended = reload_thread.join();
@@ -141,6 +143,7 @@ fn log_filter_of(config: &Config) -> Result<EnvFilter> {
 async fn serve(
     listener: std::net::TcpListener,
     app: http::App,
+    web: Arc<http::Web>,
     mut epochs_ended: oneshot::Receiver<()>,
     hangup: mpsc::Sender<()>,
 ) -> Result<()> {
@@ -148,7 +151,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
     let mut hangups = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(http::serve(listener, app, stopped));
+    let server = tokio::spawn(http::serve(listener, app, web, stopped));
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,

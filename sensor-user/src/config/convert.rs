@@ -1,6 +1,9 @@
 //! The one conversion: the raw tree to the [`Config`].
 
-use std::{ops::RangeInclusive, path::Path};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use sensor_common::layout::MIN_SLOTS;
 use tracing::level_filters::LevelFilter;
@@ -14,7 +17,7 @@ use super::{
     values,
 };
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "interfaces",
     "tc_attach",
     "devices",
@@ -23,6 +26,7 @@ const KEYS: [&str; 10] = [
     "policy",
     "epoch",
     "listen",
+    "web_config",
     "limits",
     "log",
 ];
@@ -52,6 +56,7 @@ pub(super) fn config(source: &Source<'_>, document: &Node) -> Result<Config, Vec
 /// Every part in turn; where a part has a fault, the fault is noted and the default stands in.
 fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Config {
     let (policy, mut groups) = policy::policy(reader, root);
+    let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
     Config {
         interfaces: devices::interfaces(reader, root),
         tc_attach: root
@@ -60,7 +65,7 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
             .unwrap_or_default(),
         devices: devices::devices(reader, root, &mut groups),
         networks: networks::networks(reader, root),
-        databases: databases(reader, root, file_name),
+        databases: databases(reader, root, directory),
         policy,
         epoch: root
             .get("epoch")
@@ -70,6 +75,7 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
             .get("listen")
             .and_then(|field| values::listen(reader, field))
             .unwrap_or(DEFAULT_LISTEN),
+        web_config: web_config(reader, root, directory),
         limits: limits(reader, root),
         log: root
             .get("log")
@@ -79,24 +85,23 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
     }
 }
 
-fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Databases {
+fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Databases {
     let keys = &["country", "operators", "max_age"];
     let Some(fields) = root.get("databases").and_then(|field| reader.fields(field, keys)) else {
         return Databases::default();
     };
-    let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
     let mut path = |key| {
         let example = "write the path of an MMDB file, or remove the line";
-        let typed = reader.text(fields.get(key)?, example)?;
-        if typed.text.is_empty() || typed.text.contains('\0') {
-            reader.refuse(&typed.at, format!("`{key}` is no path"), example);
-            return None;
-        }
-        Some(directory.join(typed.text))
+        values::path(reader, fields.get(key)?, example, directory)
     };
     let (country, operators) = (path("country"), path("operators"));
     let max_age = fields.get("max_age").and_then(|field| values::max_age(reader, field));
     Databases { country, operators, max_age: max_age.unwrap_or(DEFAULT_MAX_AGE) }
+}
+
+fn web_config<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Option<PathBuf> {
+    let field = root.get("web_config").filter(|field| !Reader::is_null(field))?;
+    values::path(reader, field, "write the path of a web configuration", directory)
 }
 
 fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {
@@ -107,6 +112,8 @@ fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {
         "unknown_devices",
         "destinations_per_device",
         "prefixes_per_device",
+        "series",
+        "series_expiration",
     ];
     let Some(fields) = root.get("limits").and_then(|field| reader.fields(field, keys)) else {
         return default;
@@ -114,6 +121,10 @@ fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {
     let flow_slots_per_cpu = fields
         .get("flow_slots_per_cpu")
         .and_then(|field| values::power_of_two(reader, field, &(MIN_SLOTS..=2_097_152)));
+    let series_expiration = fields
+        .get("series_expiration")
+        .and_then(|field| values::expiration(reader, field))
+        .unwrap_or(default.series_expiration);
     let mut number = |key, range: RangeInclusive<u32>, default| {
         fields.get(key).and_then(|field| values::number(reader, field, &range)).unwrap_or(default)
     };
@@ -127,5 +138,7 @@ fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {
             default.destinations_per_device,
         ),
         prefixes_per_device: number("prefixes_per_device", 1..=10_000, default.prefixes_per_device),
+        series: number("series", 1000..=10_000_000, default.series),
+        series_expiration,
     }
 }

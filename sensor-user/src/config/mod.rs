@@ -12,7 +12,9 @@ mod networks;
 mod policy;
 mod raw;
 mod reader;
+mod tls;
 mod values;
+mod web;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +29,8 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::country::{codes as country_codes, parse as parse_country};
+use self::diagnostic::{Diagnostic, Source};
+pub use self::web::{ClientAuth, Curve, Pem, RateLimit, Tls, TlsVersion, WebConfig};
 use crate::{interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
 
 /// A larger file is no configuration of ours.
@@ -59,6 +63,9 @@ pub struct Config {
     pub epoch: Duration,
     /// Where metrics and API are served.
     pub listen: SocketAddr,
+    /// The file with TLS and passwords for that; `None` for plain HTTP. A relative path starts at the
+    /// directory of the configuration file.
+    pub web_config: Option<PathBuf>,
     /// Sizes of tables.
     pub limits: Limits,
     /// Least severe level that is logged, unless the environment says otherwise.
@@ -200,6 +207,10 @@ pub struct Limits {
     pub destinations_per_device: u32,
     /// Destination prefixes of one device in the metrics; the others are summed up.
     pub prefixes_per_device: u32,
+    /// Time series of the metrics, all together.
+    pub series: u32,
+    /// Time without a packet after which a label set of the metrics is given up; `None` for never.
+    pub series_expiration: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -210,6 +221,8 @@ impl Default for Limits {
             unknown_devices: 256,
             destinations_per_device: 8192,
             prefixes_per_device: 50,
+            series: 200_000,
+            series_expiration: Some(Duration::from_secs(60 * 60)),
         }
     }
 }
@@ -228,8 +241,19 @@ pub enum ConfigError {
         /// What the system said.
         error: io::Error,
     },
+    /// The web configuration can't be read.
+    #[error(
+        "cannot read the web configuration {path}: {error}; name another file at `web_config`, or \
+         remove that line"
+    )]
+    WebUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The file is larger than any configuration.
-    #[error("the configuration {name} is larger than 1 MiB; name another file with --config")]
+    #[error("the configuration {name} is larger than 1 MiB; name another file")]
     TooLarge {
         /// The file.
         name: String,
@@ -250,16 +274,39 @@ pub enum ConfigError {
 ///
 /// When the file can't be read, is larger than 1 MiB, or has errors: then all of them at once.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+    let bytes =
+        read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    decode(&bytes, path, parse)
+}
+
+/// Reads and validates a web configuration.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_web(path: &Path) -> Result<WebConfig, ConfigError> {
+    let bytes =
+        read(path).map_err(|error| ConfigError::WebUnreadable { path: path.to_owned(), error })?;
+    decode(&bytes, path, parse_web)
+}
+
+/// One byte more than allowed, so that a file that is too large is seen as such.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that `parse` sees a file that is too large as such.
-    let most = MAX_BYTES as u64 + 1;
-    File::open(path).and_then(|f| f.take(most).read_to_end(&mut bytes)).map_err(unreadable)?;
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn decode<T>(
+    bytes: &[u8],
+    path: &Path,
+    parse: fn(&str, &str) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
     let name = path.display().to_string();
-    match str::from_utf8(&bytes) {
+    match str::from_utf8(bytes) {
         Ok(text) => parse(text, &name),
         Err(_) if bytes.len() > MAX_BYTES => Err(ConfigError::TooLarge { name }),
-        Err(error) => Err(not_utf8(&bytes, error.valid_up_to(), &name)),
+        Err(error) => Err(not_utf8(bytes, error.valid_up_to(), &name)),
     }
 }
 
@@ -270,25 +317,41 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 ///
 /// When the text is larger than 1 MiB or has errors: then all of them at once.
 pub fn parse(text: &str, file_name: &str) -> Result<Config, ConfigError> {
+    convert(text, file_name, convert::config)
+}
+
+/// Validates the text of a web configuration, as [`parse`] does.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_web(text: &str, file_name: &str) -> Result<WebConfig, ConfigError> {
+    convert(text, file_name, web::web_config)
+}
+
+/// What a document means, or everything that is wrong with it.
+type Conversion<T> = fn(&Source<'_>, &raw::Node) -> Result<T, Vec<Diagnostic>>;
+
+fn convert<T>(text: &str, file_name: &str, convert: Conversion<T>) -> Result<T, ConfigError> {
     if text.len() > MAX_BYTES {
         return Err(ConfigError::TooLarge { name: file_name.to_owned() });
     }
     // Some editors put a byte order mark first; it must not shift the columns.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let source = diagnostic::Source::new(file_name, text);
+    let source = Source::new(file_name, text);
     if let Some(problem) = source.too_long_line() {
         return Err(invalid(&source, &[problem]));
     }
     raw::parse(&source)
         .map_err(|problem| vec![problem])
-        .and_then(|document| convert::config(&source, &document))
+        .and_then(|document| convert(&source, &document))
         .map_err(|problems| invalid(&source, &problems))
 }
 
 fn not_utf8(bytes: &[u8], valid: usize, name: &str) -> ConfigError {
     let text = String::from_utf8_lossy(bytes);
-    let source = diagnostic::Source::new(name, &text);
-    let problem = diagnostic::Diagnostic {
+    let source = Source::new(name, &text);
+    let problem = Diagnostic {
         message: "the file is not UTF-8 text".into(),
         at: Some(source.clamp(valid..valid + 1)),
         label: "save the file as UTF-8".into(),
@@ -297,6 +360,6 @@ fn not_utf8(bytes: &[u8], valid: usize, name: &str) -> ConfigError {
     invalid(&source, &[problem])
 }
 
-fn invalid(source: &diagnostic::Source<'_>, problems: &[diagnostic::Diagnostic]) -> ConfigError {
+fn invalid(source: &Source<'_>, problems: &[Diagnostic]) -> ConfigError {
     ConfigError::Invalid { count: problems.len(), rendered: source.render(problems) }
 }

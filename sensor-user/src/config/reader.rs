@@ -48,6 +48,11 @@ impl<'a> Fields<'a> {
         debug_assert!(self.known.contains(&key), "{key} would be refused as unknown");
         self.entries.iter().find(|field| field.name == key)
     }
+
+    /// True without any known key.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
 }
 
 /// The file and what was noted about it.
@@ -73,6 +78,12 @@ impl<'a> Reader<'a> {
     ) {
         let (message, label) = (message.into(), label.into());
         self.problems.push(Diagnostic { message, at: Some(at.clone()), label, other: None });
+    }
+
+    /// Notes a fault of something secret: the line is named, but not shown.
+    pub(super) fn refuse_secret(&mut self, at: &Range<usize>, message: &str, label: &str) {
+        let line = self.source.line(at.start);
+        self.missing(&format!("line {line}: {message}"), label);
     }
 
     /// Notes that something the file must have is not there.
@@ -305,7 +316,8 @@ fn nearest(typed: &str, known: &[&'static str]) -> Option<&'static str> {
         if typed.len().abs_diff(word.len()) > CLOSE {
             return usize::MAX;
         }
-        strsim::osa_distance(&typed.to_lowercase().replace('-', "_"), word)
+        let plain = |text: &str| text.to_lowercase().replace('-', "_");
+        strsim::osa_distance(&plain(typed), &plain(word))
     };
     let close = |word: &str| distance(word) <= CLOSE.min(word.len().div_ceil(3));
     known.iter().copied().filter(|word| close(word)).min_by_key(|word| distance(word))

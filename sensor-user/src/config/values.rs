@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -20,6 +21,19 @@ const MAX_NAME: usize = 64;
 const MAX_INTERFACE_NAME: usize = 15;
 /// The grace period takes up to 130 ms under flood; an alert should not wait longer than 60 s.
 const EPOCH: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+/// Shorter, a label set comes and goes between two scrapes; longer, it might as well stay.
+const EXPIRATION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * DAY);
+const DAY: u64 = 24 * 60 * 60;
+
+/// Units of an epoch, in milliseconds.
+const SHORT_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1000)];
+/// Units of an expiration, in milliseconds.
+const LONG_UNITS: &[(&str, u64)] =
+    &[("s", 1000), ("m", 60_000), ("h", 60 * 60_000), ("d", DAY * 1000)];
+
+/// Units of an interval, in milliseconds.
+const INTERVAL_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 60 * 60_000)];
 
 /// The name of a device or group.
 pub(super) fn name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> {
@@ -125,20 +139,10 @@ fn unmapped(net: &IpNet) -> Option<Ipv4Net> {
 
 /// The length of an epoch.
 pub(super) fn epoch<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<Duration> {
+    let label = "write a time from 100ms to 60s";
     let typed = reader.text(field, "write a time from 100ms to 60s, like 1s")?;
-    match duration(typed.text) {
-        Ok(epoch) if EPOCH.contains(&epoch) => Some(epoch),
-        Ok(_) => {
-            let message = format!("`epoch` is out of range: {}", quote(typed.text));
-            reader.refuse(&typed.at, message, "write a time from 100ms to 60s");
-            None
-        }
-        Err(label) => {
-            let message = format!("`epoch` is no duration: {}", quote(typed.text));
-            reader.refuse(&typed.at, message, label);
-            None
-        }
-    }
+    let units = (SHORT_UNITS, "a whole number and a unit, ms or s, like 500ms");
+    duration(reader, field, &typed, units, &EPOCH, label)
 }
 
 /// How old a database may become.
@@ -154,19 +158,81 @@ pub(super) fn max_age<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<
     days.map(|days: u64| Duration::from_secs(days * 86_400))
 }
 
-/// A whole number with a unit, or what to write instead.
-fn duration(text: &str) -> Result<Duration, String> {
+/// Time after which something idle is given up; `Some(None)` for never.
+pub(super) fn expiration<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+) -> Option<Option<Duration>> {
+    let label = "write a time from 1s to 30d, or `never`";
+    let typed = reader.text(field, label)?;
+    if matches!(typed.text, "never" | "0") {
+        return Some(None);
+    }
+    let units = (LONG_UNITS, "a whole number and a unit, s, m, h or d, like 1h, or `never`");
+    duration(reader, field, &typed, units, &EXPIRATION, label).map(Some)
+}
+
+/// A whole number with one of these units, in a range.
+fn duration<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+    typed: &Text<'a>,
+    (units, form): (&[(&str, u64)], &str),
+    range: &RangeInclusive<Duration>,
+    range_label: &str,
+) -> Option<Duration> {
+    let text = typed.text;
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = number.parse().map_err(|_not_a_number| {
-        "write a whole number and a unit, ms or s, like 500ms".to_owned()
-    })?;
-    match unit.trim_start() {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "" => Err(format!("add the unit: `{number}s` or `{number}ms`")),
-        _ => Err("write a whole number and a unit, ms or s, like 500ms".into()),
+    let unit = unit.trim_start();
+    let scale = units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
+    let (problem, label) = match (number.parse::<u64>(), scale) {
+        (Ok(number), Some(scale)) => {
+            let time = Duration::from_millis(number.saturating_mul(scale));
+            if range.contains(&time) {
+                return Some(time);
+            }
+            ("is out of range", range_label.to_owned())
+        }
+        (Ok(number), None) if unit.is_empty() => {
+            let [small, usual, ..] = units else { return None };
+            (
+                "is no duration",
+                format!("add the unit: `{number}{}` or `{number}{}`", usual.0, small.0),
+            )
+        }
+        _ => ("is no duration", format!("write {form}")),
+    };
+    let message = format!("{} {problem}: {}", quote(field.name), quote(text));
+    reader.refuse(&typed.at, message, label);
+    None
+}
+
+/// The time between two requests; 0 for no limit.
+pub(super) fn interval<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<Duration> {
+    let label = "write a time up to 1h, like 100ms, or 0 for no limit";
+    let typed = reader.text(field, label)?;
+    if typed.text == "0" {
+        return Some(Duration::ZERO);
     }
+    let units = (INTERVAL_UNITS, "a whole number and a unit, ms, s, m or h, like 100ms");
+    let range = Duration::ZERO..=Duration::from_secs(60 * 60);
+    duration(reader, field, &typed, units, &range, label)
+}
+
+/// The path of a file; a relative one starts at `directory`.
+pub(super) fn path<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+    example: &str,
+    directory: &Path,
+) -> Option<PathBuf> {
+    let typed = reader.text(field, example)?;
+    if typed.text.is_empty() || typed.text.contains('\0') {
+        reader.refuse(&typed.at, format!("{} is no path", quote(field.name)), example);
+        return None;
+    }
+    Some(directory.join(typed.text))
 }
 
 /// Address and port to listen at.

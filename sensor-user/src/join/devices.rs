@@ -26,6 +26,8 @@ impl Inventory {
     pub const POOL: DeviceId = DeviceId(0);
     /// Frames to multicast and broadcast MAC addresses: sent to no single device.
     pub const GROUP: DeviceId = DeviceId(1);
+    /// What [`Inventory::POOL`] is called; the parentheses set it apart from names that people give.
+    pub const POOL_NAME: &str = "(other devices)";
 
     /// The configured devices, and room for `unknown_devices` others.
     pub fn new(configured: &[DeviceConfig], unknown_devices: u32) -> Self {
@@ -34,8 +36,7 @@ impl Inventory {
             by_mac: HashMap::new(),
             free: unknown_devices,
         };
-        // The parentheses set these two apart from names that people give.
-        inventory.push("(other devices)".into(), Vec::new(), "".into(), DeviceKind::Pool);
+        inventory.push(Self::POOL_NAME.into(), Vec::new(), "".into(), DeviceKind::Pool);
         inventory.push("(multicast)".into(), vec![BROADCAST], "".into(), DeviceKind::Group);
         // It receives; who sends with such an address is a device.
         inventory.by_mac.clear();

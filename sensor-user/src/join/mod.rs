@@ -85,6 +85,7 @@ impl Joiner {
             books: books(&raw.totals.seen, &flows),
             outcomes: outcomes(&raw.totals.outcomes, &flows),
             flows,
+            tables: raw.tables.clone(),
             interfaces,
         }
     }

@@ -46,12 +46,13 @@ impl<K: Pod, V: Pod + Default> HalfHash<K, V> {
         Ok(entries)
     }
 
-    /// Removes all entries of a half.
-    pub(super) fn remove_half(&mut self, half: u32) -> Result<(), MapError> {
-        for key in self.keys(half)? {
-            self.map.remove(&key)?;
+    /// Removes all entries of a half, and says how many there were.
+    pub(super) fn remove_half(&mut self, half: u32) -> Result<usize, MapError> {
+        let keys = self.keys(half)?;
+        for key in &keys {
+            self.map.remove(key)?;
         }
-        Ok(())
+        Ok(keys.len())
     }
 
     /// Sets all CPUs' values of a key to zero, entering it where it is missing.
@@ -77,12 +78,13 @@ impl<K: Pod, V: Pod + Default> HalfHash<K, V> {
         self.map.insert(key, zeros, flags.into())
     }
 
-    /// Sets all values of a half to zero.
-    pub(super) fn zero_half(&mut self, half: u32) -> Result<(), MapError> {
-        for key in self.keys(half)? {
-            self.zero(key)?;
+    /// Sets all values of a half to zero, and says how many keys it has.
+    pub(super) fn zero_half(&mut self, half: u32) -> Result<usize, MapError> {
+        let keys = self.keys(half)?;
+        for key in &keys {
+            self.zero(*key)?;
         }
-        Ok(())
+        Ok(keys.len())
     }
 
     /// The keys of a half. Programs enter keys of the other half meanwhile, which disturbs no walk:

@@ -19,7 +19,7 @@ use super::{
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
     object::with_constants,
     state_memory::StateMemory,
-    table::Table,
+    table::{Capacity, Table},
 };
 use crate::model::Mac;
 
@@ -236,7 +236,7 @@ impl Sensor {
         let memory = StateMemory::new(state.fd(), control.geometry)
             .map_err(|error| LoadError::Memory { map: STATE, error })?;
         memory.write_control(control);
-        let table = table(&mut ebpf, memory, devices)?;
+        let table = table(&mut ebpf, memory, devices, sizes)?;
         let log = EbpfLogger::init(&mut ebpf).ok();
         let mut sensor = Self { ebpf, log };
         for name in [INGRESS_PROGRAM, EGRESS_PROGRAM] {
@@ -316,7 +316,12 @@ fn create_state(geometry: Geometry) -> Result<MapData, LoadError> {
     MapData::create(array, STATE, None).map_err(map_error)
 }
 
-fn table(ebpf: &mut Ebpf, state: StateMemory, devices: &[Mac]) -> Result<Table, LoadError> {
+fn table(
+    ebpf: &mut Ebpf,
+    state: StateMemory,
+    devices: &[Mac],
+    sizes: &Sizes,
+) -> Result<Table, LoadError> {
     let coarse =
         HalfHash::<PodCoarseKey, PodCounters>::new(hash(ebpf, "COARSE")?, |key| key.0.half());
     let half_of = |key: &PodDeviceKey| key.0.half();
@@ -329,7 +334,12 @@ fn table(ebpf: &mut Ebpf, state: StateMemory, devices: &[Mac]) -> Result<Table, 
         }
     }
     let strangers = HalfHash::new(hash(ebpf, "STRANGERS")?, half_of);
-    Ok(Table::new(state, coarse, known, strangers))
+    let capacity = Capacity {
+        coarse: sizes.coarse_entries,
+        known: sizes.device_entries(),
+        strangers: sizes.unknown_devices,
+    };
+    Ok(Table::new(state, coarse, known, strangers, capacity))
 }
 
 fn hash<K: Pod, V: Pod>(

@@ -42,6 +42,11 @@ impl StateMemory {
         unsafe { AtomicU32::from_ptr(&raw mut (*self.at::<Control>(0)).epoch) }
     }
 
+    /// Slots of each stripe.
+    pub(super) const fn slots(&self) -> u32 {
+        self.geometry.slots
+    }
+
     /// The stripes of a half, one for each CPU.
     pub(super) fn half(&self, half: u32) -> impl Iterator<Item = Stripe<'_>> {
         assert!(half < HALVES, "half {half}");

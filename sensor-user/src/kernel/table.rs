@@ -20,7 +20,7 @@ use super::{
     sensor::SPARE_DEVICES,
     state_memory::StateMemory,
 };
-use crate::model::Mac;
+use crate::model::{Mac, TableUse};
 
 /// Why an epoch can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,19 @@ pub struct RawEpoch {
     pub overflow: Vec<(Mac, [Tally; 2])>,
     /// All CPUs' totals added up.
     pub totals: Totals,
+    /// How full the maps were.
+    pub tables: Vec<TableUse>,
+}
+
+/// How much the hash maps hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Capacity {
+    /// Entries of the coarse level, both halves together.
+    pub(super) coarse: u32,
+    /// Devices that can be configured.
+    pub(super) known: u32,
+    /// Unknown ones.
+    pub(super) strangers: u32,
 }
 
 /// How far the half that is not being written has come.
@@ -88,6 +101,10 @@ pub struct Table {
     coarse: HalfHash<PodCoarseKey, PodCounters>,
     known: HalfHash<PodDeviceKey, PodDeviceState>,
     strangers: HalfHash<PodDeviceKey, PodDeviceState>,
+    capacity: Capacity,
+    /// Known and unknown devices that the half had entries for which was cleared last. They are counted
+    /// there, because reading an epoch does not walk them.
+    devices: [usize; 2],
 }
 
 impl Table {
@@ -96,8 +113,9 @@ impl Table {
         coarse: HalfHash<PodCoarseKey, PodCounters>,
         known: HalfHash<PodDeviceKey, PodDeviceState>,
         strangers: HalfHash<PodDeviceKey, PodDeviceState>,
+        capacity: Capacity,
     ) -> Self {
-        Self { phase: Phase::Cleared, state, coarse, known, strangers }
+        Self { phase: Phase::Cleared, state, coarse, known, strangers, capacity, devices: [0; 2] }
     }
 
     /// Gives devices entries of their own, as far as they have none. Those of devices that are no longer
@@ -164,11 +182,15 @@ impl Table {
     fn read(&self, epoch: u32, clocks: &Clocks) -> Result<RawEpoch, DrainError> {
         let half = epoch % HALVES;
         let mut raw = RawEpoch { epoch, ended: clocks.unix, ..RawEpoch::default() };
+        let mut slots = Vec::new();
         for stripe in self.state.half(half) {
-            add_totals(&mut raw.totals, &stripe.totals());
+            let totals = stripe.totals();
+            slots.push(totals.outcomes[Outcome::Claim as usize]);
+            add_totals(&mut raw.totals, &totals);
             raw.flows.extend(stripe.taken().map(|slot| (slot.key, clocks.to_unix(slot.counters))));
         }
         let coarse = if has_coarse(&raw.totals) { self.coarse.read(half)? } else { Vec::new() };
+        raw.tables = self.tables(&slots, coarse.len());
         for (key, values) in coarse {
             for PodCounters(counters) in values.iter().filter(|value| value.0.tally.packets > 0) {
                 raw.coarse.push((key.0.widen(), clocks.to_unix(*counters)));
@@ -191,6 +213,22 @@ impl Table {
         Ok(raw)
     }
 
+    /// How full the tables were: `slots` are those taken by each CPU.
+    fn tables(&self, slots: &[u64], coarse: usize) -> Vec<TableUse> {
+        let capacity = u64::from(self.state.slots());
+        let [known, strangers] = self.devices.map(|devices| devices as u64);
+        [
+            // A CPU can't use another's slots.
+            ("flow_fullest_cpu", slots.iter().copied().max().unwrap_or(0), capacity),
+            ("flow", slots.iter().sum(), capacity * slots.len() as u64),
+            ("coarse", coarse as u64, self.capacity.coarse.into()),
+            ("known_devices", known, self.capacity.known.into()),
+            ("unknown_devices", strangers, self.capacity.strangers.into()),
+        ]
+        .map(|(table, entries, capacity)| TableUse { table, entries, capacity })
+        .into()
+    }
+
     /// Empties the half that was read, once its records are safe. Does nothing where none was.
     ///
     /// # Errors
@@ -199,6 +237,8 @@ impl Table {
     pub fn clear(&mut self) -> Result<(), DrainError> {
         let Phase::Read { epoch, quiet, coarse } = self.phase else { return Ok(()) };
         if quiet {
+            // Without a packet no unknown device was entered.
+            self.devices[1] = 0;
             self.phase = Phase::Cleared;
             return Ok(());
         }
@@ -206,8 +246,7 @@ impl Table {
         if coarse {
             self.coarse.remove_half(half)?;
         }
-        self.known.zero_half(half)?;
-        self.strangers.remove_half(half)?;
+        self.devices = [self.known.zero_half(half)?, self.strangers.remove_half(half)?];
         for stripe in self.state.half(half) {
             stripe.clear();
         }

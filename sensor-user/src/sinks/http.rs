@@ -1,12 +1,17 @@
 //! The API and the metrics over HTTP: `GET` only, nothing to change. The bounds of the listener are
 //! named here, those of a request in [`guard`], those of an answer's length in [`values`].
+//!
+//! With a web configuration over HTTPS, and to those who have a password or a certificate.
 
 mod api;
+mod auth;
 mod guard;
 mod page;
 mod parameters;
 mod problem;
+mod tls;
 pub(crate) mod values;
+mod web;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -18,8 +23,8 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State as Extension,
-    http::header,
-    middleware,
+    http::{HeaderMap, HeaderValue, header},
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -30,17 +35,23 @@ use hyper_util::{
 };
 use sensor_common::report::ErrorCode;
 use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::{
     parameters::{Nothing, Parameters},
     problem::{Problem, Problems},
 };
-use super::metrics::{self, Metrics};
+pub use self::{
+    tls::TlsError,
+    web::{Settings, Web, WebError},
+};
+use super::metrics::{Format, Metrics};
 use crate::state::Shared;
 
 /// Connections served at once; more wait in the listener's queue.
@@ -53,6 +64,10 @@ const MAX_UNREAD: u32 = 256 * 1024;
 const SMALL_ANSWER: usize = 1 << 20;
 /// For a request's head to arrive, also on an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files of the web configuration are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// Largest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 /// After this a connection gets no further request.
@@ -61,6 +76,10 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 const CONNECTION_GRACE: Duration = Duration::from_secs(30);
 /// For open answers to finish when the sensor stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// For whoever speaks HTTP to the HTTPS port.
+const NOT_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+                           connection: close\r\n\r\nthis port speaks HTTPS: use https://\n";
 
 /// The listen address cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -98,21 +117,17 @@ pub struct App {
 
 impl App {
     /// The API over a state, and its metrics.
-    ///
-    /// # Errors
-    ///
-    /// If a metric's definition is not well-formed.
-    pub fn new(shared: Arc<Shared>) -> prometheus::Result<Self> {
-        let metrics = Arc::new(Metrics::new(Arc::clone(&shared))?);
-        Ok(Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
+        Self {
             shared,
             metrics,
             rendering: Arc::new(Semaphore::new(MAX_RENDERING)),
             unread: Arc::new(Semaphore::new(MAX_UNREAD as usize)),
-        })
+        }
     }
 
-    fn router(self) -> Router {
+    fn router(self, web: Arc<Web>) -> Router {
         Router::new()
             .route("/", get(page::index))
             .route("/healthz", get(healthz))
@@ -123,7 +138,8 @@ impl App {
             .method_not_allowed_fallback(async || {
                 Problem::new(ErrorCode::MethodNotAllowed, "only GET and HEAD are allowed")
             })
-            .layer(middleware::from_fn(guard::guard))
+            .layer(from_fn(guard::guard))
+            .layer(from_fn_with_state(web, web::guard))
             .with_state(self)
     }
 
@@ -181,10 +197,12 @@ impl AsRef<[u8]> for Unread {
 pub async fn serve(
     listener: TcpListener,
     app: App,
+    web: Arc<Web>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let router = app.router();
+    let refresher = tokio::spawn(refresh(Arc::clone(&web), Arc::clone(&app.shared)));
+    let router = app.router(Arc::clone(&web));
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
@@ -200,9 +218,18 @@ pub async fn serve(
             (slot, stream) = accepted => match stream {
                 Ok((stream, _)) => {
                     let (router, stopping) = (router.clone(), stopping.clone());
+                    let tls = web.tls();
                     connections.spawn(async move {
                         let _slot = slot;
-                        connection(stream, router, stopping).await;
+                        match tls {
+                            None => connection(stream, router, stopping).await,
+                            Some(tls) => match handshake(stream, tls, stopping.clone()).await {
+                                Ok(stream) => connection(stream, router, stopping).await,
+                                Err(error) => {
+                                    tracing::debug!(%error, "no TLS handshake");
+                                }
+                            },
+                        }
                     });
                 }
                 Err(error) => {
@@ -214,6 +241,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    refresher.abort();
     let drained =
         timeout(SHUTDOWN_GRACE, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
@@ -227,8 +255,47 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
+/// Looks at the files of the web configuration, for as long as it is let.
+async fn refresh(web: Arc<Web>, shared: Arc<Shared>) {
+    loop {
+        sleep(LOOK).await;
+        let (web, shared) = (Arc::clone(&web), Arc::clone(&shared));
+        // A panic has been reported by then.
+        let _panicked = tokio::task::spawn_blocking(move || web.refresh(&shared)).await;
+    }
+}
+
+/// Begins TLS. Who speaks HTTP instead is told so, as no browser or curl would say it.
+async fn handshake(
+    mut stream: TcpStream,
+    tls: Arc<rustls::ServerConfig>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let shaken = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        // A TLS record begins with its type, which is 22 here (RFC 8446, 5.1).
+        if first[0].is_ascii_alphabetic() {
+            // What is unread when a connection is closed resets it, and the answer would be lost.
+            let _unread = stream.read(&mut [0; 4096]).await?;
+            stream.write_all(NOT_HTTPS).await?;
+            stream.shutdown().await?;
+            return Err(std::io::Error::other("plain HTTP"));
+        }
+        TlsAcceptor::from(tls).accept(stream).await
+    };
+    tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, shaken) => shaken?,
+        () = stopped(&mut stop) => Err(std::io::Error::other("the sensor is stopping")),
+    }
+}
+
 /// A slow client holds one connection, and not for long.
-async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -271,14 +338,20 @@ async fn readyz(Extension(app): Extension<App>, _: Parameters<Nothing>) -> Respo
 
 /// The state as Prometheus metrics.
 #[utoipa::path(get, path = "/metrics",
-    responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"), Problems))]
-async fn serve_metrics(Extension(app): Extension<App>, _: Parameters<Nothing>) -> Response {
-    app.render(|app| {
-        let text = app
-            .metrics
-            .render()
-            .map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
-        app.answer(metrics::CONTENT_TYPE, text.into_bytes())
+    responses((status = 200, description = "Text format 0.0.4, or OpenMetrics 1.0 where `Accept` prefers it",
+        body = String, content_type = "text/plain"), Problems))]
+async fn serve_metrics(
+    Extension(app): Extension<App>,
+    _: Parameters<Nothing>,
+    headers: HeaderMap,
+) -> Response {
+    let accept =
+        headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    let format = Format::negotiate(&accept.collect::<Vec<_>>().join(","));
+    app.render(move |app| {
+        let mut answer = app.answer(format.content_type(), app.metrics.render(format).into())?;
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        Ok(answer)
     })
     .await
 }

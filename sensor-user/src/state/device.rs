@@ -1,22 +1,9 @@
-//! What one device has sent and received, by destination, by country and operator, by prefix.
+//! What one device has sent and received, by destination.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::{collections::HashMap, net::IpAddr};
 
-use ipnet::IpNet;
-
-use super::{Limits, PlaceId, Places};
-use crate::model::{
-    Attribution, Country, DeviceInfo, DeviceKind, Direction, Flow, Level, Protocol, Tally,
-};
-
-/// Most pairs of country and operator with counters of their own, per device. A phone in use
-/// reaches some hundred.
-const LABEL_SETS_PER_DEVICE: usize = 1024;
-/// The same for all devices together that the configuration does not name.
-const POOLED_LABEL_SETS: usize = 16 * LABEL_SETS_PER_DEVICE;
+use super::{Budget, Limits, PlaceId, Places, Series};
+use crate::model::{Attribution, DeviceInfo, DeviceKind, Direction, Flow, Level, Protocol, Tally};
 
 /// How many entries are held, of those that are bounded.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,20 +12,17 @@ pub(super) struct Held {
     full_rows: usize,
     /// Rows without it.
     folded_rows: usize,
-    label_sets: usize,
 }
 
 impl Held {
     fn hold(&mut self, other: &Self) {
         self.full_rows += other.full_rows;
         self.folded_rows += other.folded_rows;
-        self.label_sets += other.label_sets;
     }
 
     fn release(&mut self, other: &Self) {
         self.full_rows -= other.full_rows;
         self.folded_rows -= other.folded_rows;
-        self.label_sets -= other.label_sets;
     }
 }
 
@@ -52,7 +36,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn add(&mut self, direction: Direction, tally: &Tally) {
+    pub(super) fn add(&mut self, direction: Direction, tally: &Tally) {
         match direction {
             Direction::Tx => self.tx.add(tally),
             Direction::Rx => self.rx.add(tally),
@@ -81,17 +65,13 @@ impl Contact {
     }
 }
 
-/// Packets whose detail went beyond a bound of the state. They are counted, with less detail.
+/// Packets whose detail went beyond a bound for the rows. They are counted, with less detail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Folded {
+pub struct FoldedRows {
     /// Kept without address, port and VLAN.
     pub address: u64,
     /// Kept with the country alone.
     pub place: u64,
-    /// Counted under the operator `other` in the metrics.
-    pub operator: u64,
-    /// Counted under the prefix `other` in the metrics.
-    pub prefix: u64,
 }
 
 /// What one row counts.
@@ -122,12 +102,11 @@ pub struct DeviceState {
     info: DeviceInfo,
     rows: HashMap<RowKey, Row>,
     held: Held,
-    label_sets: HashMap<(Country, Option<u32>), Traffic>,
-    contacts: BTreeMap<Country, Contact>,
-    prefixes: HashMap<IpNet, Traffic>,
-    other_prefixes: Traffic,
-    no_prefix: Traffic,
-    folded: Folded,
+    folded: FoldedRows,
+    /// What the metrics tell apart; nothing where there was no room for the device, or it was idle.
+    series: Option<Box<Series>>,
+    /// Its series have just expired.
+    resting: bool,
 }
 
 impl DeviceState {
@@ -136,12 +115,9 @@ impl DeviceState {
             info,
             rows: HashMap::new(),
             held: Held::default(),
-            label_sets: HashMap::new(),
-            contacts: BTreeMap::new(),
-            prefixes: HashMap::new(),
-            other_prefixes: Traffic::default(),
-            no_prefix: Traffic::default(),
-            folded: Folded::default(),
+            folded: FoldedRows::default(),
+            series: None,
+            resting: false,
         }
     }
 
@@ -150,34 +126,14 @@ impl DeviceState {
         &self.info
     }
 
-    /// Traffic by country and operator. `None` stands for the operators beyond the bound.
-    pub fn label_sets(&self) -> impl Iterator<Item = (Country, Option<u32>, &Traffic)> {
-        self.label_sets.iter().map(|((country, asn), traffic)| (*country, *asn, traffic))
-    }
-
-    /// First and last contact by country or class of special range.
-    pub fn contacts(&self) -> impl Iterator<Item = (Country, &Contact)> {
-        self.contacts.iter().map(|(country, contact)| (*country, contact))
-    }
-
-    /// Traffic by prefix, for those with counters of their own.
-    pub fn prefixes(&self) -> impl Iterator<Item = (&IpNet, &Traffic)> {
-        self.prefixes.iter()
-    }
-
-    /// Traffic with all other prefixes.
-    pub const fn other_prefixes(&self) -> &Traffic {
-        &self.other_prefixes
-    }
-
-    /// Traffic without an IP address, or counted without one.
-    pub const fn no_prefix(&self) -> &Traffic {
-        &self.no_prefix
-    }
-
     /// What went beyond the bounds.
-    pub const fn folded(&self) -> &Folded {
+    pub const fn folded(&self) -> &FoldedRows {
         &self.folded
+    }
+
+    /// What the metrics tell apart; `None` where its packets are counted for the pool there.
+    pub fn series(&self) -> Option<&Series> {
+        self.series.as_deref()
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = (&RowKey, &Row)> {
@@ -192,49 +148,61 @@ impl DeviceState {
         }
     }
 
-    pub(super) fn has_label_set(&self, country: Country, asn: u32) -> bool {
-        self.label_sets.contains_key(&(country, Some(asn)))
-    }
-
     /// Takes over what is known of the device. `pool` gets back, or has to hold, what it holds when it
     /// becomes a configured one or is one no longer.
-    pub(super) fn update_info(&mut self, info: &DeviceInfo, pool: &mut Held) {
+    pub(super) fn update_info(&mut self, info: &DeviceInfo, pool: &mut Held, budget: &mut Budget) {
         if self.info == *info {
             return;
         }
         let was_pooled = self.is_pooled();
         self.info = info.clone();
-        match (was_pooled, self.is_pooled()) {
+        let is_pooled = self.is_pooled();
+        match (was_pooled, is_pooled) {
             (true, false) => pool.release(&self.held),
             (false, true) => pool.hold(&self.held),
-            _ => {}
+            _ => return,
+        }
+        if let Some(series) = &mut self.series {
+            series.set_pooled(is_pooled, budget);
         }
     }
 
-    /// Adds a flow of an epoch that ended at `ended`. `pool` is what all devices that the
-    /// configuration does not name hold together: made-up MAC addresses cost no memory without end,
-    /// and no configured device its detail.
+    /// Its series, if there is room for them.
+    pub(super) fn series_mut(&mut self, now: u64, budget: &mut Budget) -> Option<&mut Series> {
+        if self.series.is_none() && !self.resting && self.info.kind != DeviceKind::Pool {
+            self.series = Series::new(self.is_pooled(), now, budget).map(Box::new);
+        }
+        self.series.as_deref_mut()
+    }
+
+    /// Its series, if it has them.
+    pub(super) fn held_series_mut(&mut self) -> Option<&mut Series> {
+        self.series.as_deref_mut()
+    }
+
+    /// The series of one that nobody named and that had no packet since `before`: they end here.
+    pub(super) fn end_idle(&mut self, before: u64) -> Option<Series> {
+        let ends = self.info.kind == DeviceKind::Unknown
+            && self.series.as_ref().is_some_and(|series| series.is_idle(before));
+        self.resting = ends;
+        if ends { self.series.take().map(|series| *series) } else { None }
+    }
+
+    /// Adds a flow to its row. `pool` is what all devices that the configuration does not name hold
+    /// together: made-up MAC addresses cost no memory without end, and no configured device its detail.
     pub(super) fn add(
         &mut self,
         flow: &Flow,
-        ended: u64,
+        contact: &Contact,
         limits: &Limits,
         pool: &mut Held,
         places: &mut Places,
     ) {
-        let contact = Contact { first: flow.first_seen.min(ended), last: ended };
-
         let key = self.row_key(flow, limits, pool, places);
-        let row = self.rows.entry(key).or_insert(Row { traffic: Traffic::default(), contact });
+        let row =
+            self.rows.entry(key).or_insert(Row { traffic: Traffic::default(), contact: *contact });
         row.traffic.add(flow.direction, &flow.tally);
-        row.contact.merge(&contact);
-
-        if flow.attribution.country != Country::NoAddress {
-            let entry = self.contacts.entry(flow.attribution.country).or_insert(contact);
-            entry.merge(&contact);
-        }
-        self.label_set_mut(flow, pool).add(flow.direction, &flow.tally);
-        self.prefix_mut(flow, limits.prefixes_per_device).add(flow.direction, &flow.tally);
+        row.contact.merge(contact);
     }
 
     /// Finds the row of a flow: the one that has it, else the most detailed one that has room. A
@@ -288,35 +256,8 @@ impl DeviceState {
         RowKey { place, protocol: Protocol::Unknown, far: None }
     }
 
-    /// As with the rows, there are only so many countries.
-    fn label_set_mut(&mut self, flow: &Flow, pool: &mut Held) -> &mut Traffic {
-        let Attribution { country, asn, .. } = flow.attribution;
-        let mut key = (country, Some(asn));
-        if !self.label_sets.contains_key(&key) {
-            let pool = self.is_pooled().then_some((&mut pool.label_sets, POOLED_LABEL_SETS));
-            if !claim(&mut self.held.label_sets, LABEL_SETS_PER_DEVICE, pool) {
-                self.folded.operator += flow.tally.packets;
-                key = (country, None);
-            }
-        }
-        self.label_sets.entry(key).or_default()
-    }
-
     fn is_pooled(&self) -> bool {
         self.info.kind != DeviceKind::Configured
-    }
-
-    /// The first prefixes keep a label for good, so that no counter ever goes back. Watched ones
-    /// have as many labels again: a busy device does not hide them in `other`.
-    fn prefix_mut(&mut self, flow: &Flow, limit: usize) -> &mut Traffic {
-        let Attribution { prefix, watched, .. } = flow.attribution;
-        let Some(prefix) = prefix else { return &mut self.no_prefix };
-        let limit = if watched { limit.saturating_mul(2) } else { limit };
-        if self.prefixes.len() >= limit && !self.prefixes.contains_key(&prefix) {
-            self.folded.prefix += flow.tally.packets;
-            return &mut self.other_prefixes;
-        }
-        self.prefixes.entry(prefix).or_default()
     }
 }
 

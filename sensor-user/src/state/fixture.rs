@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{Coverage, LinkState, Span};
 use crate::model::{
     Attribution, Country, DeviceId, DeviceInfo, DeviceKind, Direction, EpochBooks, EpochRecord,
-    Flow, InterfaceCounters, Level, Mac, Protocol, Tally,
+    Flow, InterfaceCounters, Level, Mac, Protocol, TableUse, Tally,
 };
 
 /// 2026-01-01T00:00:00Z in Unix nanoseconds.
@@ -136,5 +136,6 @@ pub(crate) fn record(number: u32, flows: Vec<Flow>) -> EpochRecord {
         flows,
         books,
         outcomes: vec![("slot_claimed", 2), ("quota", 0)],
+        tables: vec![TableUse { table: "coarse", entries: 7, capacity: 1024 }],
     }
 }

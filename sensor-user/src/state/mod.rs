@@ -2,15 +2,19 @@
 //!
 //! [`State`] is a plain value that one thread changes, once per epoch; [`Shared`] lets others read
 //! it meanwhile. Bounds fold detail, never counts: the sum over the rows of a device, over its
-//! countries and operators, and over its prefixes is the same number, whatever comes in.
+//! countries and operators, and over its prefixes is the same number, whatever comes in. (Where its
+//! metrics had no room or have expired, they are part of the pool's.)
 
+mod budget;
 mod coverage;
 mod device;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod labels;
 mod query;
 mod reloads;
 mod report;
+mod series;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -26,11 +30,13 @@ use ipnet::IpNet;
 
 use self::device::Held;
 pub use self::{
+    budget::Budget,
     coverage::{Coverage, End, LinkState, Span},
-    device::{Contact, DeviceState, Folded, Traffic},
+    device::{Contact, DeviceState, FoldedRows, Traffic},
     query::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef},
     reloads::{Attempts, Reloaded},
     report::{Detail, rfc3339},
+    series::{Expirations, Folded, Label, Series},
     shared::{NotReady, Shared},
     timings::{StageTime, Timings},
 };
@@ -38,8 +44,8 @@ use crate::{
     config,
     join::geo,
     model::{
-        Attribution, Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord,
-        InterfaceCounters,
+        Attribution, Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow,
+        InterfaceCounters, TableUse,
     },
 };
 
@@ -55,6 +61,10 @@ pub struct Limits {
     pub pooled_destinations: usize,
     /// Prefixes with counters of their own; as many again if they are watched.
     pub prefixes_per_device: usize,
+    /// Series of the metrics, all together.
+    pub series: usize,
+    /// Time without a packet after which a label set is given up; `None` for never.
+    pub series_expiration: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -69,6 +79,8 @@ impl From<config::Limits> for Limits {
             destinations_per_device: limits.destinations_per_device as usize,
             pooled_destinations: POOLED_DESTINATIONS,
             prefixes_per_device: limits.prefixes_per_device as usize,
+            series: limits.series as usize,
+            series_expiration: limits.series_expiration,
         }
     }
 }
@@ -166,6 +178,15 @@ pub struct State {
     interfaces: Vec<InterfaceCounters>,
     coverage: Vec<Coverage>,
     alerts: Vec<Alert>,
+    /// Places of the alerts that have a series.
+    alert_series: Vec<usize>,
+    tables: Vec<TableUse>,
+    /// The metrics of the pool, and of devices that have none of their own.
+    others: Series,
+    budget: Budget,
+    expirations: Expirations,
+    /// When idle label sets were last looked for.
+    looked: u64,
     timings: Timings,
     reloads: [Attempts; Reloaded::ALL.len()],
 }
@@ -173,31 +194,40 @@ pub struct State {
 impl State {
     /// An empty state.
     pub fn new(setup: Setup) -> Self {
-        Self { setup: Arc::new(setup), ..Self::default() }
+        let budget = Budget::new(setup.limits.series, 0);
+        Self { setup: Arc::new(setup), budget, others: Series::pool(), ..Self::default() }
     }
 
     /// Adds one epoch. `devices` is the inventory's whole list, so that configured devices show
     /// before their first packet.
     pub fn apply(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) {
         for info in devices {
-            self.devices
+            let device = self
+                .devices
                 .entry(info.id)
-                .and_modify(|device| device.update_info(info, &mut self.pool))
+                .and_modify(|device| device.update_info(info, &mut self.pool, &mut self.budget))
                 .or_insert_with(|| DeviceState::new(info.clone()));
+            if info.kind == DeviceKind::Configured {
+                device.series_mut(record.ended, &mut self.budget);
+            }
         }
-        for flow in record.flows.iter().filter(|flow| flow.tally.packets > 0) {
+        let flows = || record.flows.iter().filter(|flow| flow.tally.packets > 0);
+        let limits = &self.setup.limits;
+        for flow in flows() {
             let device = self
                 .devices
                 .entry(flow.device)
                 .or_insert_with(|| DeviceState::new(unlisted(flow.device)));
-            let limits = &self.setup.limits;
-            device.add(flow, record.ended, limits, &mut self.pool, &mut self.places);
-            // An operator is named once it has a label set of its own, which bounds the names too.
-            let Attribution { country, asn, operator, .. } = &flow.attribution;
-            if !operator.is_empty() && device.has_label_set(*country, *asn) {
-                self.operators.entry(*asn).or_insert_with(|| Arc::clone(operator));
-            }
+            let contact = contact(flow, record.ended);
+            device.add(flow, &contact, limits, &mut self.pool, &mut self.places);
+            device.series_mut(record.ended, &mut self.budget);
         }
+        self.enter_prefixes(flows(), record.ended);
+        for flow in flows() {
+            self.count(flow, &contact(flow, record.ended));
+        }
+        // After the flows: what has one in this epoch is not idle.
+        self.expire(record.ended);
 
         let books = &record.books;
         self.books.seen.add(&books.seen);
@@ -212,11 +242,17 @@ impl State {
             *self.outcomes.entry(outcome).or_default() += count;
         }
         self.interfaces.clone_from(&record.interfaces);
+        self.tables.clone_from(&record.tables);
     }
 
     /// Adds alerts, each of which the caller raises only once.
     pub fn raise(&mut self, alerts: impl IntoIterator<Item = Alert>) {
-        self.alerts.extend(alerts);
+        for alert in alerts {
+            if self.budget.take_info() {
+                self.alert_series.push(self.alerts.len());
+            }
+            self.alerts.push(alert);
+        }
     }
 
     /// Where the epoch thread's time goes, to be added to.
@@ -245,6 +281,7 @@ impl State {
 
     /// Changes that. Bounds hold for what is new: nothing that has detail loses it.
     pub fn set_setup(&mut self, setup: Setup) {
+        self.budget.change(setup.limits.series, self.coverage.len());
         self.setup = Arc::new(setup);
     }
 
@@ -261,6 +298,31 @@ impl State {
     /// Every device that was seen or is configured, in the inventory's order.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceState> {
         self.devices.values().filter(|device| device.is_shown())
+    }
+
+    /// The metrics of the pool of devices, and of those that had no room there or were idle.
+    pub const fn others(&self) -> &Series {
+        &self.others
+    }
+
+    /// The entry of the pool, if the inventory has one.
+    pub fn pool(&self) -> Option<&DeviceState> {
+        self.devices.values().find(|device| device.info().kind == DeviceKind::Pool)
+    }
+
+    /// Series of the metrics, and how many there may be.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What was given up since the start.
+    pub const fn expirations(&self) -> &Expirations {
+        &self.expirations
+    }
+
+    /// How full the kernel's tables were in the last epoch.
+    pub fn tables(&self) -> &[TableUse] {
+        &self.tables
     }
 
     /// Names of the autonomous systems that have a label set.
@@ -295,6 +357,7 @@ impl State {
 
     /// Notes where and how the sensor watches.
     pub fn cover(&mut self, coverage: Vec<Coverage>) {
+        self.budget.change(self.setup.limits.series, coverage.len());
         self.coverage = coverage;
     }
 
@@ -312,6 +375,16 @@ impl State {
     pub fn alerts(&self) -> &[Alert] {
         &self.alerts
     }
+
+    /// Those that have a series in the metrics.
+    pub fn exported_alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.alert_series.iter().map(|place| &self.alerts[*place])
+    }
+}
+
+/// First and last packet of a flow of an epoch that ended at `ended`.
+fn contact(flow: &Flow, ended: u64) -> Contact {
+    Contact { first: flow.first_seen.min(ended), last: ended }
 }
 
 /// Stands for a device that the inventory does not list, so that its packets are not lost.

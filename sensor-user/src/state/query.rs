@@ -1,6 +1,10 @@
 //! Parts of the report, chosen by filters. What a query costs is bounded by the state and its limit.
 
-use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use sensor_common::report::{
@@ -9,7 +13,7 @@ use sensor_common::report::{
 };
 
 use super::{
-    Contact, Detail, DeviceState, Rule, State, Traffic,
+    Contact, Detail, DeviceState, Places, Rule, State, Traffic,
     device::{Row, RowKey},
     report::{DestinationKey, Destinations, alert_report, destination_report, destinations_of},
     rfc3339,
@@ -115,7 +119,8 @@ impl State {
                 query.group.as_ref().is_none_or(|group| *device.info().group == **group)
             })
             .filter(|device| {
-                query.country.is_none_or(|country| device.contacts().any(|(c, _)| c == country))
+                let touched = |country| countries_of(device, &self.places).contains(&country);
+                query.country.is_none_or(touched)
             })
             .filter_map(|device| {
                 let contact = contact_of(device);
@@ -142,9 +147,10 @@ impl State {
         alerts: u64,
     ) -> DeviceSummary {
         let mut sum = Traffic::default();
-        for (_, _, traffic) in device.label_sets() {
-            sum.merge(traffic);
+        for (_, row) in device.rows() {
+            sum.merge(&row.traffic);
         }
+        let countries = countries_of(device, &self.places);
         let destinations = destinations_of(device, Detail::Prefix, &self.places, |_, _| true);
         let info = device.info();
         DeviceSummary {
@@ -153,7 +159,7 @@ impl State {
             vendor: info.vendor.to_string(),
             random_mac: info.random_mac(),
             group: info.group.to_string(),
-            countries: device.contacts().map(|(country, _)| country.to_string()).collect(),
+            countries: countries.iter().map(ToString::to_string).collect(),
             destinations: destinations.len() as u64,
             alerts,
             tx_packets: sum.tx.packets,
@@ -252,6 +258,12 @@ fn lies_within(place: &Attribution, key: &RowKey, net: &IpNet) -> bool {
 
 fn is_since(time: Option<u64>, since: Option<u64>) -> bool {
     since.is_none_or(|since| time.is_some_and(|time| time >= since))
+}
+
+/// Countries and classes of special ranges that a device exchanged packets with.
+fn countries_of(device: &DeviceState, places: &Places) -> BTreeSet<Country> {
+    let countries = device.rows().map(|(key, _)| places.get(key.place).country);
+    countries.filter(|country| *country != Country::NoAddress).collect()
 }
 
 fn contact_of(device: &DeviceState) -> Option<Contact> {

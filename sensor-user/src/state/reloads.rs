@@ -7,17 +7,20 @@ pub enum Reloaded {
     Configuration,
     /// The geo databases alone.
     Databases,
+    /// The web configuration and its certificates alone.
+    WebConfiguration,
 }
 
 impl Reloaded {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Configuration, Self::Databases];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Configuration, Self::Databases, Self::WebConfiguration];
 
     /// The label of metrics and log lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
             Self::Databases => "databases",
+            Self::WebConfiguration => "web_configuration",
         }
     }
 }

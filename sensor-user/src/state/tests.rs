@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::{
-    Alert, Detail, Limits, NotReady, Rule, Setup, Shared, State, Traffic,
+    Alert, Detail, Label, Limits, NotReady, Rule, Setup, Shared, State, Traffic,
     fixture::{self, Far, START},
     rfc3339,
 };
@@ -63,8 +63,12 @@ impl Generator {
 }
 
 fn small() -> State {
-    let limits =
-        Limits { destinations_per_device: 40, pooled_destinations: 60, prefixes_per_device: 4 };
+    let limits = Limits {
+        destinations_per_device: 40,
+        pooled_destinations: 60,
+        prefixes_per_device: 4,
+        ..Limits::default()
+    };
     State::new(Setup { limits, ..Setup::default() })
 }
 
@@ -100,18 +104,18 @@ fn sums_are_exact_whatever_folds() {
     assert_eq!(devices.len(), 4, "three that sent, and the unknown one of the inventory");
     for (device, expected) in devices.iter().zip(&input) {
         assert_eq!(sums(device.rows().map(|(_, row)| &row.traffic)), *expected, "rows");
-        assert_eq!(sums(device.label_sets().map(|(_, _, traffic)| traffic)), *expected, "labels");
-        let prefixes = device.prefixes().map(|(_, traffic)| traffic);
-        let others = [device.other_prefixes(), device.no_prefix()];
-        assert_eq!(sums(prefixes.chain(others)), *expected, "prefixes");
+        let series = device.series().expect("a device that sent has series");
+        assert_eq!(sums(series.label_sets().map(|(_, _, traffic)| traffic)), *expected, "labels");
+        let prefixes = series.prefixes().map(|(_, traffic)| traffic);
+        assert_eq!(sums(prefixes.chain([series.no_prefix()])), *expected, "prefixes");
 
         // Every bound was reached, and holds.
         let folded = device.folded();
         assert!(folded.address > 0 && folded.place > 0, "{folded:?}");
-        assert!(folded.operator > 0 && folded.prefix > 0, "{folded:?}");
+        assert!(series.folded().operator > 0 && series.folded().prefix > 0, "{series:?}");
         assert!(device.rows().count() <= 2 * 40 + 7, "{}", device.rows().count());
-        assert!(device.label_sets().count() <= 1024 + 7);
-        assert!(device.prefixes().count() <= 2 * 4);
+        assert!(series.label_sets().count() <= 1024 + 7);
+        assert!(series.prefixes().count() <= 2 * 4 + 1);
     }
 
     // No fold blurs a country, neither in the report nor in the metrics.
@@ -121,7 +125,7 @@ fn sums_are_exact_whatever_folds() {
         let reported = report.devices.iter().find(|d| d.name == *device.info().name).unwrap();
         let rows = reported.destinations.iter().filter(|d| d.country == country.as_str());
         assert_eq!(rows.map(|d| d.tx_packets + d.rx_packets).sum::<u64>(), packets, "{country}");
-        let labels = device.label_sets().filter(|(c, ..)| *c == country);
+        let labels = device.series().unwrap().label_sets().filter(|(c, ..)| *c == Some(country));
         let counted = labels.map(|(_, _, t)| t.tx.packets + t.rx.packets);
         assert_eq!(counted.sum::<u64>(), packets, "{country}");
     }
@@ -138,12 +142,12 @@ fn no_counter_goes_back() {
         let flows = (0..200).map(|_| generator.flow()).collect();
         state.apply(&fixture::record(epoch, flows), &fixture::devices());
         for (old, new) in before.devices().zip(state.devices()) {
-            for (prefix, traffic) in old.prefixes() {
-                let now = new.prefixes().find(|(p, _)| *p == prefix);
+            let series = new.series().map(|series| series.prefixes().collect::<Vec<_>>());
+            for (prefix, traffic) in old.series().iter().flat_map(|series| series.prefixes()) {
+                let now = series.iter().flatten().find(|(p, _)| *p == prefix);
                 let (_, now) = now.unwrap_or_else(|| panic!("{prefix} lost its label"));
                 assert!(now.tx.packets >= traffic.tx.packets && now.rx.bytes >= traffic.rx.bytes);
             }
-            assert!(new.other_prefixes().tx.packets >= old.other_prefixes().tx.packets);
             for (key, row) in old.rows() {
                 let (_, now) = new.rows().find(|(k, _)| *k == key).expect("rows stay");
                 assert!(now.traffic.tx.bytes >= row.traffic.tx.bytes);
@@ -161,12 +165,18 @@ fn a_watched_prefix_keeps_its_label_on_a_busy_device() {
     for flow in &mut flows {
         flow.attribution.watched = false;
     }
-    let prefix = Some("42.62.48.0/24".parse().unwrap());
-    let far = Far { country: fixture::country("CN"), prefix, watched: true, ..Far::default() };
+    let prefix = "42.62.48.0/24".parse().unwrap();
+    let far = Far {
+        country: fixture::country("CN"),
+        prefix: Some(prefix),
+        watched: true,
+        ..Far::default()
+    };
     flows.push(fixture::flow(0, Direction::Tx, &far, 3, 180));
     state.apply(&fixture::record(1, flows), &fixture::devices());
     let device = state.devices().next().unwrap();
-    let (_, traffic) = device.prefixes().find(|(p, _)| Some(**p) == prefix).expect("its label");
+    let mut prefixes = device.series().unwrap().prefixes();
+    let (_, traffic) = prefixes.find(|(p, _)| *p == Label::Of(prefix)).expect("its label");
     assert_eq!(traffic.tx.packets, 3);
 }
 

@@ -304,6 +304,32 @@ error: `epoch` is no duration: `soon`
 ",
     );
     refused(
+        "interfaces: [lan0]\nlimits:\n  series: 1\n  series_expiration: 60\n",
+        r"
+error: `series` cannot be `1`
+ --> config.yaml:3:11
+  |
+3 |   series: 1
+  |           ^ write a whole number from 1000 to 10000000
+
+error: `series_expiration` is no duration: `60`
+ --> config.yaml:4:22
+  |
+4 |   series_expiration: 60
+  |                      ^^ add the unit: `60m` or `60s`
+",
+    );
+    refused(
+        "interfaces: [lan0]\nlimits: {series_expiration: 31d}\n",
+        r"
+error: `series_expiration` is out of range: `31d`
+ --> config.yaml:2:29
+  |
+2 | limits: {series_expiration: 31d}
+  |                             ^^^ write a time from 1s to 30d, or `never`
+",
+    );
+    refused(
         "interfaces: [lan0]\nlisten: 9469\n",
         r"
 error: `listen` is no address and port: `9469`

@@ -3,6 +3,7 @@
 mod bad;
 mod content;
 mod structure;
+mod web;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -42,12 +43,15 @@ policy:
   unknown_devices: guests
 epoch: 500ms
 listen: "[::1]:9000"
+web_config: web.yaml
 limits:
   flow_slots_per_cpu: 1024
   coarse_entries: 2048
   unknown_devices: 3
   destinations_per_device: 16
   prefixes_per_device: 5
+  series: 1000
+  series_expiration: 2h
 log: off
 "#;
 
@@ -116,6 +120,7 @@ fn every_key_arrives() {
     assert_eq!(config.policy.unknown_devices.as_deref(), Some("guests"));
     assert_eq!(config.epoch, Duration::from_millis(500));
     assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9000)));
+    assert_eq!(config.web_config, Some(PathBuf::from("etc/web.yaml")));
     assert_eq!(
         config.limits,
         Limits {
@@ -124,6 +129,8 @@ fn every_key_arrives() {
             unknown_devices: 3,
             destinations_per_device: 16,
             prefixes_per_device: 5,
+            series: 1000,
+            series_expiration: Some(Duration::from_secs(7200)),
         }
     );
     assert_eq!(config.log, LevelFilter::OFF);
@@ -185,6 +192,14 @@ fn warnings_name_the_line() {
 }
 
 #[test]
+fn nothing_expires_where_that_is_wanted() {
+    for never in ["never", "0"] {
+        let text = format!("interfaces: [lan0]\nlimits: {{series_expiration: {never}}}\n");
+        assert_eq!(good(&text).limits.series_expiration, None);
+    }
+}
+
+#[test]
 fn the_shipped_file_has_the_defaults() {
     let config = load(SHIPPED.as_ref()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config, good("interfaces: [lan0]"));
@@ -208,6 +223,7 @@ fn the_shipped_examples_load() {
     assert_eq!(config.policy.unknown_devices.as_deref(), Some("phones"));
     assert_eq!(config.policy.watched_prefixes.len(), 1);
     assert!(config.databases.country.is_some() && config.databases.operators.is_some());
+    assert!(config.web_config.is_some());
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 

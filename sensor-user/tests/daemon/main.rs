@@ -28,6 +28,7 @@ mod service;
 mod start_errors;
 mod tcp;
 mod verdicts;
+mod web;
 
 /// Runs at full speed, and one with a deadline, don't share the machine.
 static SERIALLY: Mutex<()> = Mutex::new(());

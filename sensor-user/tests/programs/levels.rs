@@ -21,6 +21,12 @@ fn outcome(raw: &labgate::kernel::RawEpoch, outcome: Outcome) -> u64 {
     raw.totals.outcomes[outcome as usize]
 }
 
+/// Entries and capacity of a table.
+fn table(raw: &labgate::kernel::RawEpoch, table: &str) -> (u64, u64) {
+    let found = raw.tables.iter().find(|found| found.table == table).unwrap();
+    (found.entries, found.capacity)
+}
+
 fn packets(rows: &[(sensor_common::layout::FlowKey, sensor_common::layout::Counters)]) -> u64 {
     rows.iter().map(|(_, counters)| counters.tally.packets).sum()
 }
@@ -49,10 +55,26 @@ fn a_flood_of_destinations_falls_through_the_levels() {
     assert!(outcome(&raw, Outcome::SlotQuota) > 0);
     assert!(outcome(&raw, Outcome::CoarseFull) > 0);
 
+    // The tables say how full they were, per CPU and in all.
+    let (entries, capacity) = table(&raw, "flow");
+    assert_eq!(entries, raw.flows.len() as u64);
+    assert!(capacity >= slots && capacity.is_multiple_of(slots));
+    let (fullest, capacity) = table(&raw, "flow_fullest_cpu");
+    assert!((1..=entries).contains(&fullest) && fullest >= entries * slots / table(&raw, "flow").1);
+    assert_eq!(capacity, slots);
+    let (entries, capacity) = table(&raw, "coarse");
+    assert!(entries > 0 && entries <= raw.coarse.len() as u64);
+    assert_eq!(capacity, u64::from(SMALL.coarse_entries));
+
     // And the next epoch has all its room back.
     bed.xdp(&upload(DEVICE, 0));
+    bed.xdp(&upload([2, 0, 0, 0, 0, 77], 0));
     let raw = bed.drain();
-    assert_eq!((packets(&raw.flows), raw.coarse.len(), raw.overflow.len()), (1, 0, 0));
+    assert_eq!((packets(&raw.flows), raw.coarse.len(), raw.overflow.len()), (2, 0, 0));
+    assert_eq!((table(&raw, "flow").0, table(&raw, "coarse").0), (2, 0));
+    // Devices are counted when a half is cleared, so they show an epoch later.
+    assert_eq!((table(&raw, "known_devices").0, table(&raw, "unknown_devices")), (1, (0, 4)));
+    assert_eq!(table(&bed.drain(), "unknown_devices"), (1, 4));
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub fn check(path: &Path) -> Result<()> {
             println!("database: {} ({}), {}", database.role, database.kind, database.source);
         }
     }
+    findings.note(http::Settings::load(config.web_config.as_deref()));
     if running {
         println!("running: a labgate counts in this network namespace; its port is not tested");
     } else {

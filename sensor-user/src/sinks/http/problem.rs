@@ -35,6 +35,8 @@ impl Problem {
             ErrorCode::TooLong => StatusCode::URI_TOO_LONG,
             ErrorCode::NotFound | ErrorCode::UnknownDevice => StatusCode::NOT_FOUND,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             ErrorCode::NotReady | ErrorCode::Busy | ErrorCode::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -62,6 +64,9 @@ pub(super) enum Problems {
     /// The request, or a parameter of it, makes no sense here.
     #[response(status = 400)]
     BadRequest(ErrorAnswer),
+    /// A user name and a password are needed, by the web configuration.
+    #[response(status = 401)]
+    Unauthorized(ErrorAnswer),
     /// No such path, or no device of this name.
     #[response(status = 404)]
     NotFound(ErrorAnswer),
@@ -71,6 +76,9 @@ pub(super) enum Problems {
     /// The path and its query are too long.
     #[response(status = 414)]
     TooLong(ErrorAnswer),
+    /// There were too many requests, by the web configuration.
+    #[response(status = 429)]
+    TooManyRequests(ErrorAnswer),
     /// A mistake of the sensor's own.
     #[response(status = 500)]
     Internal(ErrorAnswer),

@@ -31,12 +31,16 @@ struct Server {
 
 /// A server on a free port of the loopback, whose sensor has not finished an epoch.
 fn server(epoch: Duration) -> Server {
+    server_with(epoch, Settings::default())
+}
+
+fn server_with(epoch: Duration, settings: Settings) -> Server {
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     let shared = Arc::new(Shared::new(State::new(Setup::default()), epoch));
     let (stop, stopped) = watch::channel(false);
-    let app = App::new(Arc::clone(&shared)).unwrap();
-    let task = tokio::spawn(serve(listener, app, stopped));
+    let app = App::new(Arc::clone(&shared));
+    let task = tokio::spawn(serve(listener, app, Arc::new(Web::new(settings)), stopped));
     Server { address, shared, stop, task }
 }
 
@@ -94,6 +98,13 @@ async fn every_page_answers() {
     assert_eq!(status, 200);
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(body.contains("\nlabgate_epochs_total 1\n"), "{body}");
+    let asked = "GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\naccept: text/plain;q=0.5\r\naccept: application/openmetrics-text\r\n\r\n";
+    let (_, head, body) = server.exchange(asked).await;
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0;"), "{head}");
+    assert!(
+        body.contains("# TYPE labgate_epochs counter\n") && body.ends_with("\n# EOF\n"),
+        "{body}"
+    );
 
     let (status, head, body) = server.get("/api/v1/status").await;
     assert_eq!(status, 200);
@@ -145,6 +156,38 @@ async fn readiness_comes_with_the_first_epoch_and_goes_with_the_last() {
     assert_eq!(status, 503);
     assert!(body.contains("the last epoch ended"), "{body}");
     assert_eq!(server.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn users_and_their_rate_are_guarded_on_every_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("web.yaml");
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let text = format!(
+        "http_server_config: {{ headers: {{ X-Content-Type-Options: nosniff }} }}\n\
+         basic_auth_users: {{ lab: {hash} }}\nrate_limit: {{ interval: 1h, burst: 6 }}\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let server = server_with(Duration::from_secs(1), Settings::load(Some(&path)).unwrap());
+    for page in ["/healthz", "/metrics", "/api/v1/status", "/nowhere"] {
+        let (status, head, body) = server.get(page).await;
+        assert_eq!(status, 401, "{page}");
+        assert!(head.contains("www-authenticate: basic realm="), "{head}");
+        assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+        assert_eq!(problem(&body).code, ErrorCode::Unauthorized);
+    }
+    let ask = |credentials| {
+        format!(
+            "GET /healthz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\
+             authorization: Basic {credentials}\r\n\r\n"
+        )
+    };
+    // `lab:secret`, and `lab:secre`; then the rate is reached.
+    assert_eq!(server.exchange(&ask("bGFiOnNlY3JldA==")).await.0, 200);
+    assert_eq!(server.exchange(&ask("bGFiOnNlY3Jl")).await.0, 401);
+    let (status, head, _) = server.exchange(&ask("bGFiOnNlY3JldA==")).await;
+    assert_eq!(status, 429);
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
 }
 
 #[tokio::test]

@@ -1,139 +1,171 @@
 //! Every metric family of the sensor, with its help text.
 
-use prometheus::proto::MetricType;
+use super::writer::Kind;
 
-use super::family::Definition;
+/// What a family is called and what it means.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
 
 macro_rules! definitions {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(pub(super) const $constant: &Definition = &Definition {
             name: $name,
-            kind: MetricType::$kind,
+            kind: Kind::$kind,
             labels: &[$($label),*],
             help: $help,
         };)*
 
         /// All of them.
+        #[cfg(test)]
         pub(super) const ALL: &[&Definition] = &[$($constant),*];
     };
 }
 
 definitions! {
-    DEVICE_PACKETS = COUNTER "labgate_device_packets_total"
+    DEVICE_PACKETS = Counter "labgate_device_packets_total"
         ["device", "direction", "country", "asn"]
-        "Packets a device sent (tx) or received (rx), by country and autonomous system of the far end. country: ISO 3166, ZZ without an entry, lower-case class of a special-purpose range, empty without an IP address. asn: 0 for none, other beyond the bound.";
-    DEVICE_BYTES = COUNTER "labgate_device_bytes_total"
+        "Packets a device sent (tx) or received (rx), by country and autonomous system of the far end. country: ISO 3166, ZZ without an entry, lower-case class of a special-purpose range, empty without an IP address, other beyond a bound. asn: 0 for none, other beyond a bound, expired and a time for the sum of those idle until then.";
+    DEVICE_BYTES = Counter "labgate_device_bytes_total"
         ["device", "direction", "country", "asn"]
         "Bytes of whole Ethernet frames without FCS; labels as in labgate_device_packets_total.";
-    DEVICE_PAYLOAD = COUNTER "labgate_device_payload_bytes_total"
+    DEVICE_PAYLOAD = Counter "labgate_device_payload_bytes_total"
         ["device", "direction", "country", "asn"]
         "Bytes after the transport header; labels as in labgate_device_packets_total.";
-    PREFIX_PACKETS = COUNTER "labgate_device_prefix_packets_total"
+    PREFIX_PACKETS = Counter "labgate_device_prefix_packets_total"
         ["device", "direction", "prefix"]
-        "Packets by far prefix. The first prefixes of a device keep a label, the rest are other; empty without an IP address.";
-    PREFIX_BYTES = COUNTER "labgate_device_prefix_bytes_total"
+        "Packets by far prefix. A device's largest new prefixes get a label and keep it while in use, the rest are other; expired and a time is the sum of those idle until then; empty without an IP address.";
+    PREFIX_BYTES = Counter "labgate_device_prefix_bytes_total"
         ["device", "direction", "prefix"]
         "Bytes of whole frames by far prefix; labels as in labgate_device_prefix_packets_total.";
-    FOLDED_PACKETS = COUNTER "labgate_device_folded_packets_total"
+    FOLDED_PACKETS = Counter "labgate_device_folded_packets_total"
         ["device", "detail"]
-        "Packets that are counted without a detail, as the device went beyond the bound for it: address (with port), place (prefix, operator and protocol in the report), operator, prefix (label other here).";
-    DEVICE_INFO = GAUGE "labgate_device_info"
+        "Packets that are counted without a detail, because a bound was reached: address (with port) and place (prefix, operator and protocol) in the report; operator, country and prefix (label other here), device (counted for the pool here).";
+    DEVICE_INFO = Gauge "labgate_device_info"
         ["device", "mac", "vendor", "group", "random_mac", "kind"]
         "Always 1. One series per device.";
-    OPERATOR_INFO = GAUGE "labgate_operator_info"
+    OPERATOR_INFO = Gauge "labgate_operator_info"
         ["asn", "operator"]
         "Always 1. Name of an autonomous system.";
-    COUNTRY_FIRST_SEEN = GAUGE "labgate_device_country_first_seen_timestamp_seconds"
+    COUNTRY_FIRST_SEEN = Gauge "labgate_device_country_first_seen_timestamp_seconds"
         ["device", "country"]
         "Time of the first packet a device exchanged with a country.";
-    COUNTRY_LAST_SEEN = GAUGE "labgate_device_country_last_seen_timestamp_seconds"
+    COUNTRY_LAST_SEEN = Gauge "labgate_device_country_last_seen_timestamp_seconds"
         ["device", "country"]
         "End of the epoch of the last packet a device exchanged with a country.";
-    ALERTS = COUNTER "labgate_alerts_total"
+    ALERTS = Counter "labgate_alerts_total"
         ["rule", "severity"]
         "Breaches of the policy, each raised once per device and country or watched prefix.";
-    ALERT_FIRST_SEEN = GAUGE "labgate_alert_first_seen_timestamp_seconds"
+    ALERT_FIRST_SEEN = Gauge "labgate_alert_first_seen_timestamp_seconds"
         ["rule", "severity", "device", "country", "prefix"]
         "Time of the first packet of a breach. One series per breach since the start.";
-    OUTCOMES = COUNTER "labgate_outcomes_total"
+    OUTCOMES = Counter "labgate_outcomes_total"
         ["outcome"]
         "Events of the kernel programs off their main path.";
-    SEEN_PACKETS = COUNTER "labgate_seen_packets_total"
+    SEEN_PACKETS = Counter "labgate_seen_packets_total"
         []
         "Packets that entered the kernel programs; equals the sum of labgate_level_packets_total.";
-    SEEN_BYTES = COUNTER "labgate_seen_bytes_total"
+    SEEN_BYTES = Counter "labgate_seen_bytes_total"
         []
         "Bytes that entered the kernel programs; equals the sum of labgate_level_bytes_total.";
-    LEVEL_PACKETS = COUNTER "labgate_level_packets_total"
+    LEVEL_PACKETS = Counter "labgate_level_packets_total"
         ["level"]
         "Packets by the detail they were counted with: flow (full), coarse (/24 or /48, no port), overflow (device alone), unparsed (malformed).";
-    LEVEL_BYTES = COUNTER "labgate_level_bytes_total"
+    LEVEL_BYTES = Counter "labgate_level_bytes_total"
         ["level"]
         "Bytes by the detail they were counted with.";
-    EPOCHS = COUNTER "labgate_epochs_total"
+    EPOCHS = Counter "labgate_epochs_total"
         []
         "Epochs drained.";
-    OPEN_EPOCHS = COUNTER "labgate_books_open_epochs_total"
+    OPEN_EPOCHS = Counter "labgate_books_open_epochs_total"
         []
         "Epochs whose books did not balance: packets were seen but not counted anywhere, or the reverse. Must stay 0.";
-    LAST_EPOCH = GAUGE "labgate_last_epoch_timestamp_seconds"
+    LAST_EPOCH = Gauge "labgate_last_epoch_timestamp_seconds"
         []
         "End of the last epoch drained.";
-    STAGE_DURATION = SUMMARY "labgate_epoch_stage_duration_seconds"
+    STAGE_DURATION = Summary "labgate_epoch_stage_duration_seconds"
         ["stage"]
         "Time the stages of an epoch took: flip, drain, join, apply.";
-    STAGE_LAST_DURATION = GAUGE "labgate_epoch_stage_last_duration_seconds"
+    STAGE_LAST_DURATION = Gauge "labgate_epoch_stage_last_duration_seconds"
         ["stage"]
         "Time the stages of the last epoch took.";
-    INTERFACE_PACKETS = COUNTER "labgate_interface_packets_total"
+    TABLE_ENTRIES = Gauge "labgate_table_entries"
+        ["table"]
+        "Entries of a kernel table that the last epoch took. flow_fullest_cpu: of the CPU that took most slots, as no CPU can use another's.";
+    TABLE_CAPACITY = Gauge "labgate_table_capacity_entries"
+        ["table"]
+        "Entries that a kernel table has; in the coarse level two epochs can be under way at a time.";
+    SERIES = Gauge "labgate_series"
+        []
+        "Series that these metrics hold or have set aside.";
+    SERIES_LIMIT = Gauge "labgate_series_limit"
+        []
+        "Series that these metrics may have, all together.";
+    EXPIRED = Counter "labgate_expired_total"
+        ["what"]
+        "What was given up here after it had been idle: label_set (country and operator of a device), prefix, device. Its counts are in the series with the label expired.";
+    SCRAPE_DURATION = Summary "labgate_scrape_duration_seconds"
+        []
+        "Time it took to render these metrics, until the last scrape.";
+    SCRAPE_LAST_DURATION = Gauge "labgate_scrape_last_duration_seconds"
+        []
+        "Time it took to render these metrics at the last scrape.";
+    SCRAPE_LAST_SIZE = Gauge "labgate_scrape_last_size_bytes"
+        []
+        "Size of these metrics at the last scrape.";
+    INTERFACE_PACKETS = Counter "labgate_interface_packets_total"
         ["interface", "direction"]
         "Packets on the interface's own counters while the sensor watched it. tx: sent by the devices, received by the interface.";
-    INTERFACE_BYTES = COUNTER "labgate_interface_bytes_total"
+    INTERFACE_BYTES = Counter "labgate_interface_bytes_total"
         ["interface", "direction"]
         "Bytes on the interface's own counters while the sensor watched it, as its driver counts them.";
-    INTERFACE_DROPPED = COUNTER "labgate_interface_dropped_packets_total"
+    INTERFACE_DROPPED = Counter "labgate_interface_dropped_packets_total"
         ["interface"]
         "Packets that the interface dropped, both directions, while the sensor watched it.";
-    INTERFACE_WATCHED = GAUGE "labgate_interface_watched"
+    INTERFACE_WATCHED = Gauge "labgate_interface_watched"
         ["interface"]
         "Whether the sensor watches the interface (1) or can't now (0).";
-    INTERFACE_UP = GAUGE "labgate_interface_up"
+    INTERFACE_UP = Gauge "labgate_interface_up"
         ["interface"]
         "Whether the interface is switched on.";
-    INTERFACE_MTU = GAUGE "labgate_interface_mtu_bytes"
+    INTERFACE_MTU = Gauge "labgate_interface_mtu_bytes"
         ["interface"]
         "Largest packet of the interface, without the Ethernet header.";
-    INTERFACE_COVERED = COUNTER "labgate_interface_covered_seconds_total"
+    INTERFACE_COVERED = Counter "labgate_interface_covered_seconds_total"
         ["interface"]
         "For how long the sensor watched the interface.";
-    INTERFACE_DETACHMENTS = COUNTER "labgate_interface_detachments_total"
+    INTERFACE_DETACHMENTS = Counter "labgate_interface_detachments_total"
         ["interface", "reason"]
         "How often watching ended: gone, renamed, detached (by somebody else), covered (by a bridge, bond or parent), changed, removed (by the configuration), stopped.";
-    ATTACH_INFO = GAUGE "labgate_attach_info"
+    ATTACH_INFO = Gauge "labgate_attach_info"
         ["interface", "ingress", "egress", "fallback_reason"]
         "Always 1. Where the sensor is attached, how, and why not by native XDP where that was wanted.";
-    DATABASE_INFO = GAUGE "labgate_database_info"
+    DATABASE_INFO = Gauge "labgate_database_info"
         ["database", "type", "build_time", "source", "sha256"]
         "Always 1. A geo database in use, with the hash of its decompressed file.";
-    DATABASE_BUILD_TIME = GAUGE "labgate_database_build_timestamp_seconds"
+    DATABASE_BUILD_TIME = Gauge "labgate_database_build_timestamp_seconds"
         ["database"]
         "When a geo database in use was built.";
-    DATABASE_STALE = GAUGE "labgate_database_stale"
+    DATABASE_STALE = Gauge "labgate_database_stale"
         ["database"]
         "Whether a geo database in use is older than `max_age` in the configuration.";
-    NETWORK_INFO = GAUGE "labgate_network_info"
+    NETWORK_INFO = Gauge "labgate_network_info"
         ["network", "prefix"]
         "Always 1. A network that the configuration names; `prefix` joins it with the prefixes' counters.";
-    RELOADS = COUNTER "labgate_reloads_total"
+    RELOADS = Counter "labgate_reloads_total"
         ["what", "outcome"]
         "Attempts to read the configuration or the databases anew while the sensor runs; after one that failed, what was there stays in use.";
-    RELOAD_LAST_SUCCESSFUL = GAUGE "labgate_reload_last_successful"
+    RELOAD_LAST_SUCCESSFUL = Gauge "labgate_reload_last_successful"
         ["what"]
         "Whether the last attempt succeeded (1) or failed (0); 1 before the first.";
-    RELOAD_LAST_SUCCESS = GAUGE "labgate_reload_last_success_timestamp_seconds"
+    RELOAD_LAST_SUCCESS = Gauge "labgate_reload_last_success_timestamp_seconds"
         ["what"]
         "When the last attempt succeeded.";
-    BUILD_INFO = GAUGE "labgate_build_info"
+    BUILD_INFO = Gauge "labgate_build_info"
         ["version"]
         "Always 1. The version that runs.";
 }

@@ -1,13 +1,16 @@
+mod churn;
+mod size;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
     config::Policy,
     join::geo,
-    model::{Country, Level, Protocol},
+    model::{Country, Direction, Level, Protocol},
     sinks::{EpochTimes, Sinks},
     state::{
-        Limits, Setup,
+        Limits, Reloaded, Setup, State,
         fixture::{self, Far},
     },
 };
@@ -83,12 +86,13 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 #[test]
 fn series_are_unique_exact_and_never_go_back() {
     let shared = bench();
-    let metrics = Metrics::new(Arc::clone(&shared)).unwrap();
+    let metrics = Metrics::new(Arc::clone(&shared));
     let mut sinks = Sinks::new(shared, Policy::default());
     publish(&mut sinks, 1);
-    let first = parse(&metrics.render().unwrap());
+    let text = metrics.render(Format::Prometheus);
+    let (first, first_size) = (parse(&text), f64::from(u32::try_from(text.len()).unwrap()));
     publish(&mut sinks, 2);
-    let text = metrics.render().unwrap();
+    let text = metrics.render(Format::Prometheus);
     let second = parse(&text);
 
     for (series, value) in &first {
@@ -112,9 +116,13 @@ fn series_are_unique_exact_and_never_go_back() {
             r#"device_prefix_packets_total{device="redmi",direction="tx",prefix="42.62.48.0/24"}"#,
             6.0,
         ),
-        (r#"device_prefix_packets_total{device="redmi",direction="rx",prefix="other"}"#, 10.0),
+        (
+            r#"device_prefix_packets_total{device="redmi",direction="rx",prefix="52.74.0.0/16"}"#,
+            10.0,
+        ),
+        (r#"device_prefix_packets_total{device="redmi",direction="rx",prefix="other"}"#, 0.0),
         (r#"device_prefix_bytes_total{device="redmi",direction="tx",prefix=""}"#, 120.0),
-        (r#"device_folded_packets_total{device="redmi",detail="prefix"}"#, 10.0),
+        (r#"device_folded_packets_total{device="redmi",detail="prefix"}"#, 0.0),
         (
             r#"device_info{device="redmi",mac="64:b4:73:00:00:01,02:00:00:00:00:01",vendor="Xiaomi",group="phones",random_mac="true",kind="configured"}"#,
             1.0,
@@ -139,6 +147,11 @@ fn series_are_unique_exact_and_never_go_back() {
         (r#"level_packets_total{level="flow"}"#, 20.0),
         (r#"level_packets_total{level="coarse"}"#, 4.0),
         ("epochs_total", 2.0),
+        (r#"table_entries{table="coarse"}"#, 7.0),
+        (r#"table_capacity_entries{table="coarse"}"#, 1024.0),
+        ("series_limit", 200_000.0),
+        (r#"expired_total{what="prefix"}"#, 0.0),
+        ("scrape_duration_seconds_count", 1.0),
         ("books_open_epochs_total", 0.0),
         (r#"epoch_stage_duration_seconds_sum{stage="drain"}"#, 0.0007),
         (r#"epoch_stage_duration_seconds_count{stage="drain"}"#, 2.0),
@@ -163,16 +176,18 @@ fn series_are_unique_exact_and_never_go_back() {
     ] {
         assert_eq!(second.get(&format!("labgate_{series}")), Some(&value), "{series}\n{text}");
     }
+    assert_eq!(second["labgate_scrape_last_size_bytes"], first_size);
     assert!(second.contains_key("process_resident_memory_bytes"));
 }
 
 #[test]
 fn every_family_has_a_help_text_and_hostile_names_stay_in_their_line() {
     let shared = bench();
-    let metrics = Metrics::new(Arc::clone(&shared)).unwrap();
+    let metrics = Metrics::new(Arc::clone(&shared));
+    metrics.render(Format::Prometheus);
     shared.change(|state| state.reloaded(Reloaded::Databases, true, 1));
     publish(&mut Sinks::new(shared, Policy::default()), 1);
-    let text = metrics.render().unwrap();
+    let text = metrics.render(Format::Prometheus);
     for definition in def::ALL {
         let help = format!("# HELP {} {}\n", definition.name, definition.help);
         assert!(text.contains(&help), "{}", definition.name);
@@ -185,9 +200,69 @@ fn every_family_has_a_help_text_and_hostile_names_stay_in_their_line() {
 
 #[test]
 fn before_the_first_epoch_there_is_nothing_but_the_setup() {
-    let series = parse(&Metrics::new(bench()).unwrap().render().unwrap());
+    let series = parse(&Metrics::new(bench()).render(Format::Prometheus));
     assert_eq!(series.get("labgate_epochs_total"), Some(&0.0));
     assert!(!series.contains_key("labgate_last_epoch_timestamp_seconds"));
     let version = concat!(r#"labgate_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     assert_eq!(series.get(version), Some(&1.0));
+}
+
+/// What OpenMetrics forbids and Prometheus' format does not: a counter without `_total`, a family that
+/// is not in one piece, a name that is another's, and a text without an end.
+#[test]
+fn openmetrics_is_strict() {
+    let shared = bench();
+    let metrics = Metrics::new(Arc::clone(&shared));
+    publish(&mut Sinks::new(shared, Policy::default()), 1);
+    let text = metrics.render(Format::OpenMetrics);
+    let body = text.strip_suffix("# EOF\n").expect("an end");
+    let mut families = BTreeMap::new();
+    let mut current = ("", "");
+    for line in body.lines() {
+        let words: Vec<_> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, _] => {
+                assert!(families.insert(name, "").is_none(), "{name} twice");
+                current = (name, "");
+            }
+            ["#", "TYPE", name, kind] => {
+                assert_eq!(name, current.0);
+                families.insert(name, kind);
+                current = (name, kind);
+            }
+            ["#", "UNIT", name, unit] => {
+                assert!(name == current.0 && name.ends_with(&format!("_{unit}")), "{line}");
+            }
+            _ => {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let suffixes: &[&str] = match current.1 {
+                    "counter" => &["_total"],
+                    "gauge" => &[""],
+                    "summary" => &["_sum", "_count"],
+                    kind => panic!("{kind}: {line}"),
+                };
+                let suffix = name.strip_prefix(current.0).expect("in its family");
+                assert!(suffixes.contains(&suffix), "{line}");
+            }
+        }
+    }
+    let suffixes = ["_total", "_sum", "_count", "_created", "_bucket"];
+    assert!(!families.keys().any(|name| suffixes.iter().any(|suffix| name.ends_with(suffix))));
+    let samples = |text: &str| parse(text).into_keys().collect::<Vec<_>>();
+    let later = metrics.render(Format::Prometheus);
+    assert_eq!(samples(&later), samples(&metrics.render(Format::OpenMetrics)));
+}
+
+#[test]
+fn definitions_are_well_formed() {
+    let word = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let mut names = std::collections::HashSet::new();
+    for def::Definition { name, kind, labels, help } in def::ALL.iter().copied() {
+        assert!(names.insert(name) && name.starts_with("labgate_") && word(name), "{name}");
+        assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        assert!(labels.iter().all(|label| word(label)), "{name}");
+        assert!(help.ends_with('.'), "{name}");
+    }
 }

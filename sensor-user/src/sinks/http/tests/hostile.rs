@@ -161,7 +161,7 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test]
 async fn answers_that_nobody_reads_are_bounded() {
     let server = server(Duration::from_secs(1));
-    let app = App::new(Arc::clone(&server.shared)).unwrap();
+    let app = App::new(Arc::clone(&server.shared));
     let half = vec![b'x'; MAX_UNREAD as usize / 2 * 1024];
     let first = app.answer("text/plain", half.clone()).unwrap();
     let second = app.answer("text/plain", half).unwrap();
