@@ -42,7 +42,8 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Device {
-    /// Name from the configuration; an unknown device is named by its MAC address.
+    /// Name from the configuration or given to it since; an unknown device is called by the vendor and the end of
+    /// its MAC address. No two devices share one.
     pub name: String,
     /// The MAC address, lower-case hex with colons; several are separated by a comma.
     pub mac: String,
@@ -52,6 +53,12 @@ pub struct Device {
     pub random_mac: bool,
     /// Group from the configuration; empty for an unknown device.
     pub group: String,
+    /// IP addresses that it has on the LAN now, 16 at most. By its own word, as the host names: shown and never
+    /// used as identity.
+    pub addresses: Vec<String>,
+    /// Host names that it gave by DHCP, 8 at most; printable ASCII, anything else as `\x1b`, cut after 64
+    /// characters.
+    pub host_names: Vec<String>,
     /// Where its packets went to and came from.
     pub destinations: Vec<Destination>,
 }

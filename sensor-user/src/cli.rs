@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Parser, Subcommand};
 
-use crate::sinks::http::values::{Device, Group, Limit, MAX_LIMIT, Over, Place, Since, Within};
+use crate::{
+    model::Mac,
+    sinks::http::values::{Device, Group, Limit, MAX_LIMIT, Over, Place, Since, Within},
+};
 
 /// Where the configuration lies on an installed gateway.
 pub const DEFAULT_CONFIG: &str = "/etc/labgate/config.yaml";
@@ -39,6 +42,12 @@ pub enum Command {
     Devices(DeviceArgs),
     /// Show where the data goes: the destinations of a running sensor, by filters.
     Query(QueryArgs),
+    /// Name devices that the configuration doesn't know.
+    Device {
+        /// What to do.
+        #[command(subcommand)]
+        command: DeviceCommand,
+    },
     /// Remove what a killed sensor left attached.
     ///
     /// Only filters of the clsact qdisc outlive the sensor (kernels before 6.6); everything else
@@ -63,6 +72,50 @@ pub struct ConfigArg {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
+}
+
+/// What to do with a device.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Give the device with a MAC address a name and a group; it keeps what was counted for it.
+    ///
+    /// A running sensor takes it over by itself. What the configuration says of the same address or name
+    /// overrules it.
+    Adopt(AdoptArgs),
+    /// Take the name from a device; it goes on as an unknown one.
+    Forget(ForgetArgs),
+    /// Show the adopted devices: name, group, MAC addresses.
+    List(ConfigArg),
+}
+
+/// Which device, and what to call it.
+#[derive(Debug, clap::Args)]
+pub struct AdoptArgs {
+    /// Its MAC address.
+    pub mac: Mac,
+    /// The name to give it.
+    #[arg(short, long)]
+    pub name: String,
+    /// The group of the policy to put it in; without one there are no rules for it.
+    #[arg(short, long)]
+    pub group: Option<String>,
+    /// The address is a further one of the adopted device of this name.
+    #[arg(long)]
+    pub add: bool,
+    /// The sensor's configuration file.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// Which device.
+#[derive(Debug, clap::Args)]
+pub struct ForgetArgs {
+    /// Its name; or one of its MAC addresses, to take only that from it.
+    #[arg(value_name = "MAC|NAME")]
+    pub device: String,
+    /// The sensor's configuration file.
+    #[command(flatten)]
+    pub config: ConfigArg,
 }
 
 /// Where the first configuration goes.

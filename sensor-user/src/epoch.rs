@@ -3,15 +3,16 @@
 //! It blocks in the grace period, so it stays off the async threads.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
     time::{Duration, Instant},
 };
 
 use crate::{
-    config::Config,
+    config::{Config, DeviceConfig},
     interfaces::{Interfaces, LinkNews},
     join::{Joiner, geo::GeoDb},
     kernel::{DrainError, GracePeriod, Sensor, Table},
+    model::Mac,
     reload::Exchange,
     sinks::{EpochTimes, Sinks},
 };
@@ -21,6 +22,8 @@ use crate::{
 pub enum Order {
     /// Another configuration holds from then on.
     Exchange(Box<Exchange>),
+    /// These are the named devices from then on.
+    Devices(Vec<DeviceConfig>, SyncSender<Result<(), String>>),
     /// Links have come, changed or gone.
     Links(LinkNews),
 }
@@ -61,6 +64,11 @@ impl Epochs {
                     self.interfaces.follow(&mut self.sensor, news);
                     self.sinks.cover(self.interfaces.coverage());
                 }
+                Ok(Order::Devices(devices, done)) => {
+                    self.once();
+                    // Where nobody waits for it the sensor is stopping.
+                    let _stopping = done.send(self.name(&devices));
+                }
                 Ok(Order::Exchange(exchange)) => {
                     let Exchange { config, geo, done } = *exchange;
                     // What was counted so far is judged by what held so far.
@@ -90,6 +98,14 @@ impl Epochs {
         exchanged.map_err(|error| error.to_string())?;
         self.sinks.exchange(config, &geo);
         self.joiner.exchange(&config.devices, geo);
+        Ok(())
+    }
+
+    /// From here on these devices have names and entries of their own.
+    fn name(&mut self, devices: &[DeviceConfig]) -> Result<(), String> {
+        let macs: Vec<Mac> = devices.iter().flat_map(|device| device.macs.clone()).collect();
+        self.table.reserve(&macs).map_err(|error| error.to_string())?;
+        self.joiner.configure(devices);
         Ok(())
     }
 

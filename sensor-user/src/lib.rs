@@ -1,5 +1,6 @@
 //! The daemon as a library: kernel, epoch, join, model, sinks.
 
+pub mod adopted;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -14,3 +15,4 @@ pub mod reload;
 pub mod service;
 pub mod sinks;
 pub mod state;
+pub mod whereabouts;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status(&args),
         Command::Devices(args) => commands::devices(&args),
         Command::Query(args) => commands::query(&args),
+        Command::Device { command } => commands::device(&command),
         Command::Detach => commands::detach(),
         Command::Completions { shell } => {
             commands::completions(shell);

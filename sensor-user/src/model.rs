@@ -290,7 +290,7 @@ pub enum DeviceKind {
 pub struct DeviceInfo {
     /// Its [`DeviceId`] is its place in the inventory's list.
     pub id: DeviceId,
-    /// Name from the configuration, else the MAC address.
+    /// Name from the configuration, else by vendor and MAC address; no two devices share one.
     pub name: Arc<str>,
     /// Its MAC addresses; empty for the pool, the broadcast address for all group addresses.
     pub macs: Vec<Mac>,
@@ -313,4 +313,13 @@ impl DeviceInfo {
         let macs: Vec<_> = self.macs.iter().map(ToString::to_string).collect();
         macs.join(",")
     }
+}
+
+/// Where a device is on the LAN, by its own word and so no identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// IP addresses that it answers for or was given, each once.
+    pub addresses: Vec<IpAddr>,
+    /// Host names that it gave when it asked for one, printable, each once.
+    pub host_names: Vec<Arc<str>>,
 }

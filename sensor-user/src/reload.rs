@@ -1,4 +1,4 @@
-//! Configuration and databases, read anew while the sensor runs: all of it or nothing.
+//! Configuration, databases and adopted devices, read anew while the sensor runs: all of it or nothing.
 //!
 //! What can fail is done here, off the epoch thread: reading, checking, opening. What is left is an
 //! exchange between two epochs, so that each epoch is judged by one configuration.
@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    adopted::{Adopted, StateFile},
     config::{self, Config},
     epoch::Order,
     files::Watched,
@@ -53,6 +54,12 @@ pub struct Reloader {
     pub web: Arc<Web>,
     /// The log.
     pub set_log: SetLog,
+    /// The file of adopted devices, watched since before it was read.
+    pub adopted_file: Watched,
+    /// What stood in it.
+    pub adopted: Adopted,
+    /// Where other lease files go.
+    pub leases: Sender<Vec<PathBuf>>,
 }
 
 impl Reloader {
@@ -80,6 +87,9 @@ impl Reloader {
             } else if databases_too {
                 self.account(Reloaded::Databases, self.exchange(self.config.clone()));
             }
+            if configuration || self.adopted_file.changed() {
+                self.devices();
+            }
         }
     }
 
@@ -100,20 +110,52 @@ impl Reloader {
             for warning in &new.warnings {
                 tracing::warn!("{warning}");
             }
+            // Where nobody listens the sensor is stopping.
+            let _stopping = self.leases.send(new.leases.clone());
+            let file = StateFile::of(&new.state_dir);
+            if file.path() != self.adopted_file.path() {
+                self.adopted_file = Watched::new(file.path());
+            }
             self.config = new;
             Ok(())
         });
         self.account(Reloaded::Configuration, outcome);
     }
 
+    /// Takes over the adopted devices as they are now, if they are others than before.
+    fn devices(&mut self) {
+        let read = StateFile::of(&self.config.state_dir).read().map_err(|error| error.to_string());
+        let failed_before = self.shared.snapshot().reloads(Reloaded::Devices).last_failed;
+        if read.as_ref() == Ok(&self.adopted) && !failed_before {
+            return;
+        }
+        let outcome = read.and_then(|adopted| {
+            let (devices, warnings) = adopted.beside(&self.config);
+            let (done, outcome) = sync_channel(1);
+            self.order(Order::Devices(devices, done), &outcome)?;
+            warn_of(&warnings);
+            self.adopted = adopted;
+            Ok(())
+        });
+        self.account(Reloaded::Devices, outcome);
+    }
+
+    /// Gives the epoch thread an order and waits until it has done it.
+    fn order(&self, order: Order, outcome: &Receiver<Result<(), String>>) -> Result<(), String> {
+        let stopping = || "the sensor is stopping".to_owned();
+        self.orders.send(order).map_err(|_ended| stopping())?;
+        outcome.recv().unwrap_or_else(|_ended| Err(stopping()))
+    }
+
     /// Opens the databases, has the epoch thread exchange both, and waits until it has.
     fn exchange(&self, config: Config) -> Result<(), String> {
         let geo = open_geo(&config).map_err(|error| error.to_string())?;
+        let (devices, warnings) = self.adopted.beside(&config);
+        let config = Config { devices, ..config };
         let (done, outcome) = sync_channel(1);
-        self.orders
-            .send(Order::Exchange(Box::new(Exchange { config, geo, done })))
-            .map_err(|_ended| "the sensor is stopping".to_owned())?;
-        outcome.recv().unwrap_or_else(|_ended| Err("the sensor is stopping".to_owned()))
+        self.order(Order::Exchange(Box::new(Exchange { config, geo, done })), &outcome)?;
+        warn_of(&warnings);
+        Ok(())
     }
 
     fn account(&self, what: Reloaded, outcome: Result<(), String>) {
@@ -130,6 +172,12 @@ impl Reloader {
             }
         }
         self.shared.change(|state| state.reloaded(what, succeeded, now));
+    }
+}
+
+fn warn_of(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod detach;
+mod device;
 mod devices;
 mod documents;
 mod init;
@@ -16,6 +17,7 @@ mod terminal;
 pub use self::{
     check::check,
     detach::detach,
+    device::device,
     devices::devices,
     documents::{completions, man},
     init::init,

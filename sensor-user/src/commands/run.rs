@@ -18,8 +18,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::instance::Instance;
 use crate::{
+    adopted::{Adopted, StateFile},
     config::{self, Config},
     epoch::{Epochs, Order},
+    files::Watched,
     interfaces::{Interfaces, LinkNews},
     join::{Joiner, devices::Inventory},
     kernel::{
@@ -29,7 +31,8 @@ use crate::{
     reload::{Reloader, open_geo},
     service::Service,
     sinks::{Sinks, http},
-    state::{Setup, Shared, State},
+    state::{Reloaded, Setup, Shared, State},
+    whereabouts,
 };
 
 /// Overrides the configuration's log level, in tracing's filter syntax.
@@ -56,6 +59,20 @@ pub fn run(path: &Path) -> Result<()> {
     let log_filter = log.reload_handle();
     log.init();
     for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+
+    let adopted_file = Watched::new(StateFile::of(&config.state_dir).path());
+    let adopted = StateFile::of(&config.state_dir).read();
+    let damaged = adopted.is_err();
+    let adopted = adopted.unwrap_or_else(|error| {
+        tracing::error!("counting without the adopted devices: {error}");
+        Adopted::default()
+    });
+    let as_configured = config.clone();
+    let (devices, warnings) = adopted.beside(&config);
+    let config = Config { devices, ..config };
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
 
@@ -88,16 +105,28 @@ pub fn run(path: &Path) -> Result<()> {
         sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
     };
 
+    if damaged {
+        shared.change(|state| state.reloaded(Reloaded::Devices, false, 0));
+    }
+    let whereabouts = whereabouts::Follower::new(
+        Arc::clone(&shared),
+        runtime.handle().clone(),
+        config.leases.clone(),
+    );
+    let (leases, lease_files) = mpsc::channel();
     let reloader = Reloader {
         web: Arc::clone(&web),
         path: path.to_owned(),
-        config: config.clone(),
+        config: as_configured,
         orders: order.clone(),
         shared: Arc::clone(&shared),
         set_log: Box::new(move |config| {
             let filter = log_filter_of(config).map_err(|error| format!("{error:#}"))?;
             log_filter.reload(filter).map_err(|error| error.to_string())
         }),
+        adopted_file,
+        adopted,
+        leases,
     };
     let (alive, ended) = oneshot::channel::<()>();
     let epoch_thread = thread::Builder::new()
@@ -112,6 +141,10 @@ pub fn run(path: &Path) -> Result<()> {
         .name("reload".to_owned())
         .spawn(move || reloader.run(&hangups))
         .context("can't start the reload thread")?;
+    let whereabouts_thread = thread::Builder::new()
+        .name("whereabouts".to_owned())
+        .spawn(move || whereabouts.run(&lease_files))
+        .context("can't start the whereabouts thread")?;
     tracing::info!(listen = %config.listen, "counting; metrics are at {}://{}/metrics", web.scheme(), config.listen);
     runtime.spawn(report_links(follower, order));
     let service = Service::start(&shared);
@@ -119,6 +152,8 @@ pub fn run(path: &Path) -> Result<()> {
     service.stop();
     tracing::info!("stopping: detaching, then reading what is left");
     let reloader_ended = reload_thread.join();
+    // With the one who could name other lease files it ends, before the runtime that it asks on.
+    let whereabouts_ended = whereabouts_thread.join();
     // With the last one who could give orders the epoch thread ends.
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
     if epoch_thread.join().is_err() {
@@ -126,6 +161,9 @@ pub fn run(path: &Path) -> Result<()> {
     }
     if reloader_ended.is_err() {
         anyhow::bail!("the reload thread ended with a panic; see the messages above");
+    }
+    if whereabouts_ended.is_err() {
+        anyhow::bail!("the whereabouts thread ended with a panic; see the messages above");
     }
     served
 }

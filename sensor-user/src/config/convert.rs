@@ -9,7 +9,8 @@ use sensor_common::layout::MIN_SLOTS;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Config, DEFAULT_EPOCH, DEFAULT_LISTEN, DEFAULT_MAX_AGE, Databases, Limits, TcAttach, devices,
+    Config, DEFAULT_EPOCH, DEFAULT_LISTEN, DEFAULT_MAX_AGE, DEFAULT_STATE_DIR, Databases, Limits,
+    TcAttach, devices,
     diagnostic::{Diagnostic, Source},
     networks, policy,
     raw::Node,
@@ -17,7 +18,7 @@ use super::{
     values,
 };
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "interfaces",
     "tc_attach",
     "devices",
@@ -28,6 +29,8 @@ const KEYS: [&str; 11] = [
     "listen",
     "web_config",
     "limits",
+    "state_dir",
+    "leases",
     "log",
 ];
 
@@ -77,6 +80,13 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
             .unwrap_or(DEFAULT_LISTEN),
         web_config: web_config(reader, root, directory),
         limits: limits(reader, root),
+        state_dir: root
+            .get("state_dir")
+            .and_then(|field| {
+                values::path(reader, field, "write the path of a directory", directory)
+            })
+            .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+        leases: leases(reader, root, directory),
         log: root
             .get("log")
             .and_then(|field| reader.choice(field, &LOG))
@@ -102,6 +112,13 @@ fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -
 fn web_config<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Option<PathBuf> {
     let field = root.get("web_config").filter(|field| !Reader::is_null(field))?;
     values::path(reader, field, "write the path of a web configuration", directory)
+}
+
+fn leases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Vec<PathBuf> {
+    let Some(field) = root.get("leases") else { return Vec::new() };
+    let example = "write the path of a lease file, like /var/lib/misc/dnsmasq.leases";
+    let items = reader.items(field);
+    items.iter().filter_map(|item| values::path(reader, item, example, directory)).collect()
 }
 
 fn limits<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Limits {

@@ -30,6 +30,7 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::country::{codes as country_codes, parse as parse_country};
 use self::diagnostic::{Diagnostic, Source};
+pub use self::values::{MAX_NAME, check_mac, check_name};
 pub use self::web::{ClientAuth, Curve, Pem, RateLimit, Tls, TlsVersion, WebConfig};
 use crate::{interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
 
@@ -39,6 +40,8 @@ const MAX_BYTES: usize = 1 << 20;
 const DEFAULT_EPOCH: Duration = Duration::from_secs(1);
 /// Two months: the vendors of free databases make a new one each month.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60 * 86_400);
+/// Directory of the state when the file names none (Filesystem Hierarchy Standard 3.0, 5.8).
+const DEFAULT_STATE_DIR: &str = "/var/lib/labgate";
 /// Port when the file names none.
 const DEFAULT_PORT: u16 = 9469;
 /// Loopback, because the observed devices must not reach the metrics.
@@ -68,6 +71,11 @@ pub struct Config {
     pub web_config: Option<PathBuf>,
     /// Sizes of tables.
     pub limits: Limits,
+    /// Where the sensor keeps what outlasts it. A relative path starts at the directory of the
+    /// configuration file.
+    pub state_dir: PathBuf,
+    /// Lease files of dnsmasq; relative paths as with `state_dir`.
+    pub leases: Vec<PathBuf>,
     /// Least severe level that is logged, unless the environment says otherwise.
     pub log: LevelFilter,
     /// Legal but probably not meant, one sentence each, with file and line; to be logged.

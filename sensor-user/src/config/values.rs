@@ -15,8 +15,8 @@ use super::{
 };
 use crate::model::Mac;
 
-/// Names become metric labels; longer ones fit no dashboard.
-const MAX_NAME: usize = 64;
+/// Most characters of a name. Names become metric labels; longer ones fit no dashboard.
+pub const MAX_NAME: usize = 64;
 /// `IFNAMSIZ` with its closing zero byte (linux/if.h).
 const MAX_INTERFACE_NAME: usize = 15;
 /// The grace period takes up to 130 ms under flood; an alert should not wait longer than 60 s.
@@ -34,22 +34,52 @@ const LONG_UNITS: &[(&str, u64)] =
 
 /// Units of an interval, in milliseconds.
 const INTERVAL_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 60 * 60_000)];
+/// Whether a device or group can be called so.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    Err(if name.trim().is_empty() {
+        "write a name"
+    } else if name.chars().count() > MAX_NAME {
+        "write at most 64 characters"
+    } else if name.chars().any(char::is_control) {
+        "write it without line breaks and other control characters"
+    } else if name.starts_with('(') || name.parse::<Mac>().is_ok() {
+        "write another: MAC addresses and names in parentheses are LabGate's own"
+    } else {
+        return Ok(());
+    })
+}
+
+/// Whether a device can have this address.
+///
+/// # Errors
+///
+/// What is wrong with it, and what to write instead.
+pub fn check_mac(mac: Mac) -> Result<(), (&'static str, &'static str)> {
+    if mac == Mac([0; 6]) {
+        return Err(("is no device's MAC address", "write the address that the device shows"));
+    }
+    if mac.is_group() {
+        return Err((
+            "is a group address, which no device has",
+            "write the device's own address (the second hex digit is even)",
+        ));
+    }
+    Ok(())
+}
 
 /// The name of a device or group.
 pub(super) fn name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<String> {
-    let label = if typed.text.trim().is_empty() {
-        "write a name"
-    } else if typed.text.chars().count() > MAX_NAME {
-        "write at most 64 characters"
-    } else if typed.text.chars().any(char::is_control) {
-        "write it without line breaks and other control characters"
-    } else if typed.text.starts_with('(') || typed.text.parse::<Mac>().is_ok() {
-        "write another: unknown devices are called by their MAC address, groups in parentheses"
-    } else {
-        return Some(typed.text.to_owned());
-    };
-    reader.refuse(&typed.at, format!("{} is no usable name", quote(typed.text)), label);
-    None
+    match check_name(typed.text) {
+        Ok(()) => Some(typed.text.to_owned()),
+        Err(label) => {
+            reader.refuse(&typed.at, format!("{} is no usable name", quote(typed.text)), label);
+            None
+        }
+    }
 }
 
 /// The name of a network interface, as the kernel's `dev_valid_name` has it.
@@ -75,15 +105,9 @@ pub(super) fn interface_name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Optio
 
 /// The MAC address of one device.
 pub(super) fn mac(reader: &mut Reader<'_>, typed: &Text<'_>) -> Option<Mac> {
-    let (problem, label) = match typed.text.parse::<Mac>() {
-        Ok(Mac([0, 0, 0, 0, 0, 0])) => {
-            ("is no device's MAC address", "write the address that the device shows".into())
-        }
-        Ok(mac) if mac.is_group() => (
-            "is a group address, which no device has",
-            "write the device's own address (the second hex digit is even)".into(),
-        ),
-        Ok(mac) => return Some(mac),
+    let (problem, label) = match typed.text.parse::<Mac>().map(|mac| (mac, check_mac(mac))) {
+        Ok((mac, Ok(()))) => return Some(mac),
+        Ok((_, Err((problem, label)))) => (problem, label.to_owned()),
         Err(_) => (
             "is no MAC address",
             respelled(typed.text).map_or_else(

@@ -1,8 +1,11 @@
 //! The device inventory: which MAC address is whose.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use super::vendor::vendor;
+use super::{names::candidates, vendor::vendor};
 use crate::{
     config::DeviceConfig,
     model::{DeviceId, DeviceInfo, DeviceKind, Direction, Mac},
@@ -17,8 +20,12 @@ const BROADCAST: Mac = Mac([0xff; 6]);
 pub struct Inventory {
     devices: Vec<DeviceInfo>,
     by_mac: HashMap<Mac, DeviceId>,
-    /// Unknown devices that may still be entered.
-    free: u32,
+    /// All that are in use: no two devices share one.
+    names: HashSet<Arc<str>>,
+    /// Most unknown devices.
+    limit: usize,
+    /// How many there are.
+    unknown: usize,
 }
 
 impl Inventory {
@@ -34,7 +41,9 @@ impl Inventory {
         let mut inventory = Self {
             devices: Vec::with_capacity(configured.len() + 2),
             by_mac: HashMap::new(),
-            free: unknown_devices,
+            names: HashSet::new(),
+            limit: unknown_devices as usize,
+            unknown: 0,
         };
         inventory.push(Self::POOL_NAME.into(), Vec::new(), "".into(), DeviceKind::Pool);
         inventory.push("(multicast)".into(), vec![BROADCAST], "".into(), DeviceKind::Group);
@@ -50,7 +59,8 @@ impl Inventory {
 
     /// Goes on with these configured devices. A device is the one of its name; else it is an unknown one
     /// with one of its addresses, or a configured one whose name is gone; else it is new. One that is
-    /// no longer configured goes on as an unknown one. All keep what was counted for them.
+    /// no longer configured goes on as an unknown one. All keep what was counted for them, and a name
+    /// that is now a configured device's is that one's.
     pub fn configure(&mut self, configured: &[DeviceConfig]) {
         let mut ids = Vec::with_capacity(configured.len());
         for device in configured {
@@ -61,6 +71,8 @@ impl Inventory {
             }));
         }
         self.by_mac.clear();
+        self.names.clear();
+        self.names.extend(configured.iter().map(|device| Arc::from(device.name.as_str())));
         for (device, id) in configured.iter().zip(&ids) {
             self.by_mac.extend(device.macs.iter().map(|mac| (*mac, *id)));
             self.devices[id.0 as usize] = DeviceInfo {
@@ -72,11 +84,14 @@ impl Inventory {
                 kind: DeviceKind::Configured,
             };
         }
+        self.unknown = 0;
         for device in &mut self.devices {
             let is_device = !matches!(device.kind, DeviceKind::Pool | DeviceKind::Group);
             if is_device && !ids.contains(&device.id) {
-                make_unknown(device, &mut self.by_mac);
+                make_unknown(device, &mut self.by_mac, &self.names);
+                self.unknown += 1;
             }
+            self.names.insert(Arc::clone(&device.name));
         }
     }
 
@@ -108,11 +123,11 @@ impl Inventory {
         if let Some(id) = self.by_mac.get(&mac) {
             return *id;
         }
-        if self.free == 0 {
+        if self.unknown >= self.limit {
             return Self::POOL;
         }
-        self.free -= 1;
-        self.push(mac.to_string().into(), vec![mac], "".into(), DeviceKind::Unknown)
+        self.unknown += 1;
+        self.push(name_for(mac, &self.names), vec![mac], "".into(), DeviceKind::Unknown)
     }
 
     fn push(
@@ -125,20 +140,37 @@ impl Inventory {
         let id = DeviceId(u32::try_from(self.devices.len()).unwrap_or(u32::MAX));
         self.by_mac.extend(macs.iter().map(|mac| (*mac, id)));
         let vendor = vendor_of(&macs);
+        self.names.insert(Arc::clone(&name));
         self.devices.push(DeviceInfo { id, name, macs, vendor, group, kind });
         id
     }
 }
 
-/// Leaves a device the addresses that no configured one has, the first of which is its name.
-fn make_unknown(device: &mut DeviceInfo, by_mac: &mut HashMap<Mac, DeviceId>) {
+/// Leaves a device the addresses that no configured one has. Its name stays if it was unknown before and
+/// the name is still free; else it gets another by the first of its addresses.
+fn make_unknown(
+    device: &mut DeviceInfo,
+    by_mac: &mut HashMap<Mac, DeviceId>,
+    names: &HashSet<Arc<str>>,
+) {
     device.macs.retain(|mac| !by_mac.contains_key(mac));
     by_mac.extend(device.macs.iter().map(|mac| (*mac, device.id)));
-    if let Some(mac) = device.macs.first() {
-        device.name = mac.to_string().into();
+    if device.kind != DeviceKind::Unknown || names.contains(&device.name) {
+        device.name = device.macs.first().map_or_else(
+            || format!("(former device {})", device.id.0).into(),
+            |mac| name_for(*mac, names),
+        );
     }
     device.group = "".into();
     device.kind = DeviceKind::Unknown;
+}
+
+/// A name for an unknown device that no other has: not even one that is configured may have the last
+/// candidate, and no unknown one has another's address.
+fn name_for(mac: Mac, names: &HashSet<Arc<str>>) -> Arc<str> {
+    let [best, whole, address] = candidates(mac);
+    let free = [best, whole].into_iter().find(|name| !names.contains(name.as_str()));
+    free.unwrap_or(address).into()
 }
 
 fn vendor_of(macs: &[Mac]) -> Arc<str> {
@@ -181,7 +213,7 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(inventory.resolve(stranger(3), Direction::Rx), Inventory::POOL);
         assert_eq!(inventory.resolve(stranger(1), Direction::Rx), first, "those entered stay");
-        assert_eq!(&*inventory.devices()[first.0 as usize].name, "64:09:80:09:09:01");
+        assert_eq!(&*inventory.devices()[first.0 as usize].name, "xiaomi-09:09:01");
     }
 
     #[test]
@@ -229,9 +261,69 @@ mod tests {
         inventory.configure(&[config("handset", &[stranger]), config("watch", &[RANDOM])]);
         assert_eq!(inventory.resolve(PHONE, Direction::Tx), unknown);
         assert_eq!(inventory.devices()[unknown.0 as usize].kind, DeviceKind::Unknown);
-        assert_eq!(&*inventory.devices()[unknown.0 as usize].name, PHONE.to_string());
+        assert_eq!(&*inventory.devices()[unknown.0 as usize].name, "xiaomi-01:02:03");
         let watch = inventory.resolve(RANDOM, Direction::Tx);
         assert_eq!(&*inventory.devices()[watch.0 as usize].name, "watch");
         assert!(inventory.devices().iter().enumerate().all(|(at, info)| info.id.0 as usize == at));
+    }
+
+    #[test]
+    fn no_two_devices_share_a_name() {
+        let [first, second, third] = [[0x64, 0x09, 0x80], [0x28, 0x6c, 0x07], [0x64, 0xb4, 0x73]]
+            .map(|[a, b, c]| {
+                // Three blocks of one vendor.
+                Mac([a, b, c, 1, 2, 3])
+            });
+        let mut inventory =
+            Inventory::new(&[config("xiaomi-28:6c:07:01:02:03", &[Mac([2; 6])])], 9);
+        for mac in [first, second, third] {
+            inventory.resolve(mac, Direction::Tx);
+        }
+        let called = |inventory: &Inventory| {
+            inventory.devices()[3..].iter().map(|d| d.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            called(&inventory),
+            ["xiaomi-01:02:03", "28:6c:07:01:02:03", "xiaomi-64:b4:73:01:02:03"]
+        );
+
+        // A configured device may be called so; the name is its from then on.
+        inventory.configure(&[config("xiaomi-01:02:03", &[Mac([4; 6])])]);
+        let first = inventory.resolve(first, Direction::Tx);
+        assert_eq!(&*inventory.devices()[first.0 as usize].name, "xiaomi-64:09:80:01:02:03");
+        // The one that owns the name by its address may have it, too, and the others keep theirs.
+        inventory.configure(&[config("xiaomi-01:02:03", &[third])]);
+        assert_eq!(
+            called(&inventory)[..2],
+            ["xiaomi-64:09:80:01:02:03", "28:6c:07:01:02:03"].map(String::from)
+        );
+        // One that has lost name and addresses.
+        inventory.configure(&[config("a", &[third])]);
+        inventory.configure(&[config("a", &[Mac([6; 6])]), config("b", &[third])]);
+        inventory.configure(&[config("b", &[third, Mac([6; 6])])]);
+        let names: HashSet<_> = inventory.devices().iter().map(|device| &device.name).collect();
+        assert_eq!(names.len(), inventory.devices().len(), "{names:?}");
+        assert!(names.contains(&Arc::from("(former device 6)")), "{names:?}");
+    }
+
+    #[test]
+    fn a_device_that_gets_a_name_makes_room_for_another() {
+        let mut inventory = Inventory::new(&[], 1);
+        let [first, second, third] = [1, 2, 3].map(|last| Mac([0x64, 0x09, 0x80, 9, 9, last]));
+        let id = inventory.resolve(first, Direction::Tx);
+        assert_eq!(inventory.resolve(second, Direction::Tx), Inventory::POOL);
+        // One of the pool is told apart from then on.
+        inventory.configure(&[config("tv", &[second])]);
+        let tv = inventory.resolve(second, Direction::Tx);
+        assert!(tv != Inventory::POOL && tv != id);
+        assert_eq!(inventory.resolve(third, Direction::Tx), Inventory::POOL);
+
+        inventory.configure(&[config("tv", &[second]), config("watch", &[first])]);
+        assert_eq!(inventory.resolve(first, Direction::Tx), id);
+        assert_ne!(inventory.resolve(third, Direction::Tx), Inventory::POOL);
+        // What is no longer configured takes a place, even beyond the bound.
+        inventory.configure(&[]);
+        assert_eq!(inventory.resolve(first, Direction::Tx), id);
+        assert_eq!(inventory.resolve(Mac([2; 6]), Direction::Tx), Inventory::POOL);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod devices;
 pub mod geo;
+mod names;
 pub mod special;
 pub mod vendor;
 
@@ -53,6 +54,11 @@ impl Joiner {
     pub fn exchange(&mut self, configured: &[DeviceConfig], geo: GeoDb) {
         self.inventory.configure(configured);
         self.geo = geo;
+    }
+
+    /// Goes on with these configured devices.
+    pub fn configure(&mut self, configured: &[DeviceConfig]) {
+        self.inventory.configure(configured);
     }
 
     /// The devices known so far.

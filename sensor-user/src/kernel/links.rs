@@ -164,9 +164,7 @@ impl LinkFollower {
     ///
     /// When the kernel refuses.
     pub async fn links(&mut self) -> Result<Links, LinksError> {
-        let asked = Instant::now();
-        let messages: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
-        Ok(Links { all: messages.into_iter().map(link).collect(), asked })
+        list(&self.handle).await
     }
 
     /// Waits until something may have changed; returns the links that were deleted, as they were at
@@ -188,6 +186,13 @@ impl LinkFollower {
         }
         Ok(gone)
     }
+}
+
+/// All links as they are.
+pub(super) async fn list(handle: &Handle) -> Result<Links, LinksError> {
+    let asked = Instant::now();
+    let messages: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+    Ok(Links { all: messages.into_iter().map(link).collect(), asked })
 }
 
 fn deleted(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Link> {

@@ -136,6 +136,15 @@ impl DeviceState {
         self.series.as_deref()
     }
 
+    /// Everything it sent and received.
+    pub fn total(&self) -> Traffic {
+        let mut total = Traffic::default();
+        for row in self.rows.values() {
+            total.merge(&row.traffic);
+        }
+        total
+    }
+
     pub(super) fn rows(&self) -> impl Iterator<Item = (&RowKey, &Row)> {
         self.rows.iter()
     }

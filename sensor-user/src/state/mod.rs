@@ -45,7 +45,7 @@ use crate::{
     join::geo,
     model::{
         Attribution, Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow,
-        InterfaceCounters, TableUse,
+        InterfaceCounters, TableUse, Whereabouts,
     },
 };
 
@@ -65,6 +65,8 @@ pub struct Limits {
     pub series: usize,
     /// Time without a packet after which a label set is given up; `None` for never.
     pub series_expiration: Option<Duration>,
+    /// Unknown devices that the inventory tells apart; not enforced here.
+    pub unknown_devices: usize,
 }
 
 impl Default for Limits {
@@ -81,6 +83,7 @@ impl From<config::Limits> for Limits {
             prefixes_per_device: limits.prefixes_per_device as usize,
             series: limits.series as usize,
             series_expiration: limits.series_expiration,
+            unknown_devices: limits.unknown_devices as usize,
         }
     }
 }
@@ -189,6 +192,7 @@ pub struct State {
     looked: u64,
     timings: Timings,
     reloads: [Attempts; Reloaded::ALL.len()],
+    whereabouts: Arc<HashMap<DeviceId, Whereabouts>>,
 }
 
 impl State {
@@ -364,6 +368,11 @@ impl State {
     /// Where and how the sensor watches, and did.
     pub fn coverage(&self) -> &[Coverage] {
         &self.coverage
+    }
+
+    /// Notes where the devices are on the LAN.
+    pub fn locate(&mut self, whereabouts: HashMap<DeviceId, Whereabouts>) {
+        self.whereabouts = Arc::new(whereabouts);
     }
 
     /// The interfaces' own counters, as of the last epoch.

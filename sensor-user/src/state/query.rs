@@ -13,7 +13,7 @@ use sensor_common::report::{
 };
 
 use super::{
-    Contact, Detail, DeviceState, Places, Rule, State, Traffic,
+    Contact, Detail, DeviceState, Places, Rule, State,
     device::{Row, RowKey},
     report::{DestinationKey, Destinations, alert_report, destination_report, destinations_of},
     rfc3339,
@@ -146,10 +146,7 @@ impl State {
         contact: Option<Contact>,
         alerts: u64,
     ) -> DeviceSummary {
-        let mut sum = Traffic::default();
-        for (_, row) in device.rows() {
-            sum.merge(&row.traffic);
-        }
+        let sum = device.total();
         let countries = countries_of(device, &self.places);
         let destinations = destinations_of(device, Detail::Prefix, &self.places, |_, _| true);
         let info = device.info();

@@ -9,11 +9,14 @@ pub enum Reloaded {
     Databases,
     /// The web configuration and its certificates alone.
     WebConfiguration,
+    /// The devices that were adopted.
+    Devices,
 }
 
 impl Reloaded {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Configuration, Self::Databases, Self::WebConfiguration];
+    pub const ALL: [Self; 4] =
+        [Self::Configuration, Self::Databases, Self::WebConfiguration, Self::Devices];
 
     /// The label of metrics and log lines.
     pub const fn name(self) -> &'static str {
@@ -21,6 +24,7 @@ impl Reloaded {
             Self::Configuration => "configuration",
             Self::Databases => "databases",
             Self::WebConfiguration => "web_configuration",
+            Self::Devices => "devices",
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     join::geo,
-    model::{Attribution, Country, Protocol},
+    model::{Attribution, Country, Protocol, Whereabouts},
 };
 
 /// How much a report tells about the far end.
@@ -41,8 +41,12 @@ pub fn rfc3339(unix_nanos: u64) -> String {
 impl State {
     /// The state in the common JSON form: devices by name, destinations by bytes, most first.
     pub fn report(&self, detail: Detail) -> Report {
-        let mut devices: Vec<_> =
-            self.devices().map(|device| device_report(device, detail, &self.places)).collect();
+        let nowhere = Whereabouts::default();
+        let report = |device: &DeviceState| {
+            let whereabouts = self.whereabouts.get(&device.info().id).unwrap_or(&nowhere);
+            device_report(device, whereabouts, detail, &self.places)
+        };
+        let mut devices: Vec<_> = self.devices().map(report).collect();
         devices.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
         Report {
             version: REPORT_VERSION,
@@ -187,7 +191,12 @@ pub(super) fn destinations_of<'a>(
     destinations
 }
 
-fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Device {
+fn device_report(
+    device: &DeviceState,
+    whereabouts: &Whereabouts,
+    detail: Detail,
+    places: &Places,
+) -> Device {
     // Stable: equal bytes stay in the order of their keys.
     let mut destinations: Vec<_> =
         destinations_of(device, detail, places, |_, _| true).into_iter().collect();
@@ -200,6 +209,8 @@ fn device_report(device: &DeviceState, detail: Detail, places: &Places) -> Devic
         vendor: info.vendor.to_string(),
         random_mac: info.random_mac(),
         group: info.group.to_string(),
+        addresses: whereabouts.addresses.iter().map(ToString::to_string).collect(),
+        host_names: whereabouts.host_names.iter().map(ToString::to_string).collect(),
         destinations: destinations
             .into_iter()
             .map(|(key, row)| destination_report(&key, &row))

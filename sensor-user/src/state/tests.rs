@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     join::geo,
-    model::{Country, DeviceKind, Direction, EpochRecord, Flow, Level, Protocol, Tally},
+    model::{
+        Country, DeviceId, DeviceKind, Direction, EpochRecord, Flow, Level, Protocol, Tally,
+        Whereabouts,
+    },
 };
 
 /// xorshift64: the same flows in every run.
@@ -270,7 +273,14 @@ fn reported() -> State {
 
 #[test]
 fn the_report_is_the_common_json_form() {
-    let json = serde_json::to_value(reported().report(Detail::Prefix)).unwrap();
+    let mut state = reported();
+    let whereabouts = Whereabouts {
+        addresses: ["192.168.77.12", "fe80::1"].map(|address| address.parse().unwrap()).into(),
+        host_names: vec!["redmi\\x1b".into()],
+    };
+    let nobody = (DeviceId(99), whereabouts.clone());
+    state.locate([(DeviceId(0), whereabouts), nobody].into());
+    let json = serde_json::to_value(state.report(Detail::Prefix)).unwrap();
     let expected = serde_json::json!({
         "version": 2,
         "time": "2026-01-01T00:00:02.000Z",
@@ -280,6 +290,8 @@ fn the_report_is_the_common_json_form() {
             "vendor": "Xiaomi",
             "random_mac": true,
             "group": "phones",
+            "addresses": ["192.168.77.12", "fe80::1"],
+            "host_names": ["redmi\\x1b"],
             "destinations": [
                 {
                     "country": "CN", "asn": 4808, "operator": "China Unicom",

@@ -127,13 +127,13 @@ error: `(multicast)` is no usable name
   --> config.yaml:10:11
    |
 10 |   - name: (multicast)
-   |           ^^^^^^^^^^^ write another: unknown devices are called by their MAC address, groups in parentheses
+   |           ^^^^^^^^^^^ write another: MAC addresses and names in parentheses are LabGate's own
 
 error: `02:00:00:00:00:05` is no usable name
   --> config.yaml:12:11
    |
 12 |   - name: 02:00:00:00:00:05
-   |           ^^^^^^^^^^^^^^^^^ write another: unknown devices are called by their MAC address, groups in parentheses
+   |           ^^^^^^^^^^^^^^^^^ write another: MAC addresses and names in parentheses are LabGate's own
 "#,
     );
 }

@@ -52,6 +52,8 @@ limits:
   prefixes_per_device: 5
   series: 1000
   series_expiration: 2h
+state_dir: state
+leases: [dnsmasq.leases, /var/lib/misc/dnsmasq.leases]
 log: off
 "#;
 
@@ -133,6 +135,9 @@ fn every_key_arrives() {
             series_expiration: Some(Duration::from_secs(7200)),
         }
     );
+    assert_eq!(config.state_dir, PathBuf::from("etc/state"));
+    let leases = ["etc/dnsmasq.leases", "/var/lib/misc/dnsmasq.leases"].map(PathBuf::from);
+    assert_eq!(config.leases, leases);
     assert_eq!(config.log, LevelFilter::OFF);
     assert_eq!(config.warnings, Vec::<String>::new());
 }

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 
 mod alerts;
 mod command_line;
+mod devices;
 mod encapsulations;
 mod fallbacks;
 mod footprint;

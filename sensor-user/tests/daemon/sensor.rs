@@ -67,6 +67,8 @@ impl Config {
             let rule = format!("{{ allowed_countries: {allowed_countries} }}");
             writeln!(text, "policy: {{ groups: {{ phones: {rule} }} }}").unwrap();
         }
+        // Of this daemon's own, whatever lies on the machine.
+        text += "state_dir: state\n";
         write!(text, "tc_attach: {tc_attach}\nepoch: {epoch}\n{more}\n").unwrap();
         text
     }

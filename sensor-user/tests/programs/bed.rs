@@ -54,6 +54,11 @@ impl Bed {
         Self { sensor, table, grace: GracePeriod::new().unwrap() }
     }
 
+    /// Gives a device an entry of its own.
+    pub(crate) fn reserve(&mut self, mac: [u8; 6]) {
+        self.table.reserve(&[Mac(mac)]).unwrap();
+    }
+
     /// Runs the XDP program and returns its verdict.
     pub(crate) fn xdp(&mut self, frame: &[u8]) -> u32 {
         self.xdp_repeated(frame, 1)

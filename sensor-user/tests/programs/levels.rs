@@ -1,6 +1,9 @@
 //! No packet is lost when a level is full: detail degrades, sums stay.
 
-use labgate::{kernel::Sizes, model::Mac};
+use labgate::{
+    kernel::{RawEpoch, Sizes},
+    model::Mac,
+};
 use sensor_common::layout::Outcome;
 
 use crate::{
@@ -17,7 +20,7 @@ fn upload(device: [u8; 6], n: u32) -> Vec<u8> {
     frame
 }
 
-fn outcome(raw: &labgate::kernel::RawEpoch, outcome: Outcome) -> u64 {
+fn outcome(raw: &RawEpoch, outcome: Outcome) -> u64 {
     raw.totals.outcomes[outcome as usize]
 }
 
@@ -166,6 +169,31 @@ fn unknown_devices_without_an_entry_share_one_total() {
     assert_eq!(outcome(&raw, Outcome::PoolFull), pool.packets);
     assert_eq!(counted(&raw), (50, 50 * 42));
     assert_eq!(seen(&raw), counted(&raw));
+}
+
+/// As when somebody gives it a name while the sensor runs.
+#[test]
+fn a_device_of_the_pool_gets_an_entry_of_its_own() {
+    if !xtask::require_root("a_device_of_the_pool_gets_an_entry_of_its_own") {
+        return;
+    }
+    const LATE: [u8; 6] = [2, 0, 0, 0, 9, 9];
+    let mut bed = Bed::new(Sizes { device_macs: 0, unknown_devices: 1, ..SMALL });
+    let own = |raw: &RawEpoch| raw.flows.iter().filter(|(key, _)| key.mac() == LATE).count();
+    for reserved in [false, true] {
+        // Those who talk first take what entries there are, until the epoch ends.
+        for last in 0..50 {
+            bed.xdp(&upload([2, 0, 0, 0, 0, last], 1));
+        }
+        if reserved {
+            bed.reserve(LATE);
+        }
+        bed.xdp(&upload(LATE, 1));
+        let raw = bed.drain();
+        assert_eq!(own(&raw), usize::from(reserved));
+        assert_eq!(counted(&raw), (51, 51 * 42));
+        assert_eq!(seen(&raw), counted(&raw));
+    }
 }
 
 #[test]

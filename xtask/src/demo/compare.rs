@@ -190,6 +190,8 @@ mod tests {
             vendor: String::new(),
             random_mac: false,
             group: String::new(),
+            addresses: Vec::new(),
+            host_names: Vec::new(),
             destinations,
         };
         Report {

@@ -113,6 +113,7 @@ fn config() -> String {
   watched_prefixes: [\"42.62.48.0/24\"]
 epoch: 1s
 listen: {LISTEN}
+state_dir: state
 "
     );
     text

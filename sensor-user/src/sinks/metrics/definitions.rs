@@ -48,6 +48,15 @@ definitions! {
     DEVICE_INFO = Gauge "labgate_device_info"
         ["device", "mac", "vendor", "group", "random_mac", "kind"]
         "Always 1. One series per device.";
+    DEVICES = Gauge "labgate_devices"
+        ["kind"]
+        "Devices that are told apart. kind: configured (with those that were adopted), unknown.";
+    UNKNOWN_LIMIT = Gauge "labgate_unknown_devices_limit"
+        []
+        "Most unknown devices that are told apart; those beyond share one pool.";
+    POOLED_PACKETS = Counter "labgate_unknown_devices_pooled_packets_total"
+        ["direction"]
+        "Packets of unknown devices beyond the bound, counted for their pool alone.";
     OPERATOR_INFO = Gauge "labgate_operator_info"
         ["asn", "operator"]
         "Always 1. Name of an autonomous system.";
@@ -158,7 +167,7 @@ definitions! {
         "Always 1. A network that the configuration names; `prefix` joins it with the prefixes' counters.";
     RELOADS = Counter "labgate_reloads_total"
         ["what", "outcome"]
-        "Attempts to read the configuration or the databases anew while the sensor runs; after one that failed, what was there stays in use.";
+        "Attempts to read the configuration, the databases, the adopted devices or the web configuration anew while the sensor runs; after one that failed, what was there stays in use.";
     RELOAD_LAST_SUCCESSFUL = Gauge "labgate_reload_last_successful"
         ["what"]
         "Whether the last attempt succeeded (1) or failed (0); 1 before the first.";

@@ -18,6 +18,7 @@ use crate::{
 /// Every family of a state.
 pub(super) fn write(state: &State, writer: &mut Writer) {
     devices(state, writer);
+    inventory(state, writer);
     prefixes(state, writer);
     alerts(state, writer);
     books(state, writer);
@@ -256,6 +257,19 @@ fn interfaces(state: &State, writer: &mut Writer) {
     for interface in state.interfaces() {
         dropped.count([&interface.name], interface.dropped);
     }
+}
+
+fn inventory(state: &State, writer: &mut Writer) {
+    let mut told_apart = writer.family(def::DEVICES);
+    for of in [DeviceKind::Configured, DeviceKind::Unknown] {
+        let count = state.devices().filter(|device| device.info().kind == of).count();
+        told_apart.count([kind(of)], count as u64);
+    }
+    writer.family(def::UNKNOWN_LIMIT).count([], state.setup().limits.unknown_devices as u64);
+    let pooled = state.pool().map(DeviceState::total).unwrap_or_default();
+    let mut packets = writer.family(def::POOLED_PACKETS);
+    packets.count([name(Direction::Tx)], pooled.tx.packets);
+    packets.count([name(Direction::Rx)], pooled.rx.packets);
 }
 
 fn coverage(state: &State, writer: &mut Writer) {

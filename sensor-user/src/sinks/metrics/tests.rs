@@ -106,6 +106,10 @@ fn series_are_unique_exact_and_never_go_back() {
     for (series, value) in [
         (r#"device_packets_total{device="redmi",direction="tx",country="CN",asn="4808"}"#, 6.0),
         (r#"device_packets_total{device="redmi",direction="rx",country="CN",asn="4808"}"#, 0.0),
+        (r#"devices{kind="configured"}"#, 3.0),
+        (r#"devices{kind="unknown"}"#, 1.0),
+        ("unknown_devices_limit", 256.0),
+        (r#"unknown_devices_pooled_packets_total{direction="tx"}"#, 0.0),
         (r#"device_bytes_total{device="redmi",direction="rx",country="SG",asn="16509"}"#, 10000.0),
         (r#"device_bytes_total{device="redmi",direction="tx",country="",asn="0"}"#, 120.0),
         (
