@@ -95,6 +95,12 @@ fn refusal(url: &str, status: u16, text: &str) -> anyhow::Error {
     {
         return error;
     }
+    if text.contains("this port speaks HTTPS") {
+        return anyhow!(
+            "{url} speaks HTTPS, by `web_config`; ask it with `curl --cacert FILE --user NAME`, or run \
+             this command where `listen` is plain HTTP"
+        );
+    }
     anyhow!("{url} answers {status}; is that a labgate?")
 }
 
@@ -176,6 +182,8 @@ mod tests {
         assert!(old.contains("speaks version 1 of the report form"), "{old}");
         let new = refused("200 OK", "{\"version\":999,\"balance\":0}");
         assert!(new.contains("speaks version 999") && new.contains("same release"), "{new}");
+        let https = refused("400 Bad Request", "this port speaks HTTPS: use https://\n");
+        assert!(https.contains("speaks HTTPS, by `web_config`"), "{https}");
         for body in ["", "<html>", "[]", "{\"error\":\"text\"}"] {
             let foreign = refused("404 Not Found", body);
             assert!(foreign.ends_with("answers 404; is that a labgate?"), "{foreign}");

@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config},
     epoch::{Epochs, Order},
     files::Watched,
+    host::refuse_overlaps,
     interfaces::{Interfaces, LinkNews},
     join::{Joiner, devices::Inventory},
     kernel::{
@@ -78,6 +79,8 @@ pub fn run(path: &Path) -> Result<()> {
 
     check_privileges()?;
     check_kernel()?;
+    let names: Vec<&str> = config.interfaces.iter().map(|interface| &*interface.name).collect();
+    refuse_overlaps(&names)?;
     let _instance = Instance::lock()?;
     let grace = GracePeriod::new()?;
     let web = Arc::new(http::Web::new(http::Settings::load(config.web_config.as_deref())?));

@@ -46,8 +46,8 @@ pub struct Link {
     pub ethernet: bool,
     /// Index of the bridge or bond that it is a port of.
     pub controller: Option<u32>,
-    /// Index of the link whose frames with a certain tag it carries, where it is a VLAN.
-    pub vlan_of: Option<u32>,
+    /// Index of the link that carries its frames, where it is a VLAN or the like on top of that.
+    pub carried_by: Option<u32>,
     /// Number of the program that holds its native XDP slot.
     pub xdp_program: Option<u32>,
     /// What it has counted.
@@ -78,7 +78,7 @@ impl Links {
     }
 
     /// Where frames pass two links on their way, which of the two is to count them: a bridge or bond rather
-    /// than its ports, a link rather than its VLANs.
+    /// than its ports, a link rather than what lies on top of it.
     pub fn covering(&self, a: u32, b: u32) -> Option<u32> {
         self.last_hop(a, b)
             .map(|hop| hop.covering(a, b))
@@ -92,11 +92,11 @@ impl Links {
         while let Some(&at) = reached.get(next) {
             next += 1;
             let controller = self.get(at).and_then(|link| link.controller);
-            let vlans = self.all.iter().filter(|link| link.vlan_of == Some(at));
+            let above = self.all.iter().filter(|link| link.carried_by == Some(at));
             let hops = controller
                 .map(|index| (index, Hop::Controller))
                 .into_iter()
-                .chain(vlans.map(|link| (link.index, Hop::Vlan)));
+                .chain(above.map(|link| (link.index, Hop::Upwards)));
             for (index, hop) in hops {
                 if index == to {
                     return Some(hop);
@@ -113,14 +113,14 @@ impl Links {
 #[derive(Debug, Clone, Copy)]
 enum Hop {
     Controller,
-    Vlan,
+    Upwards,
 }
 
 impl Hop {
     const fn covering(self, low: u32, high: u32) -> u32 {
         match self {
             Self::Controller => high,
-            Self::Vlan => low,
+            Self::Upwards => low,
         }
     }
 }
@@ -218,7 +218,7 @@ fn link(message: LinkMessage) -> Link {
         ),
         ..Link::default()
     };
-    let (mut parent, mut is_vlan) = (None, false);
+    let (mut below, mut is_stacked, mut is_elsewhere) = (None, false, false);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
@@ -230,9 +230,10 @@ fn link(message: LinkMessage) -> Link {
             }
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(index) => link.controller = Some(index),
-            LinkAttribute::Link(index) => parent = Some(index),
+            LinkAttribute::Link(index) => below = Some(index),
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::LinkInfo(info) => {
-                is_vlan = info.contains(&LinkInfo::Kind(InfoKind::Vlan));
+                is_stacked = info.iter().any(lies_on_another);
             }
             LinkAttribute::Xdp(xdp) => link.xdp_program = native_program(&xdp),
             LinkAttribute::Stats64(stats) => {
@@ -250,8 +251,18 @@ fn link(message: LinkMessage) -> Link {
         }
     }
     link.counters.name.clone_from(&link.name);
-    link.vlan_of = parent.filter(|_| is_vlan);
+    // A veth and a tunnel name their other end by the same attribute.
+    link.carried_by = below.filter(|_| is_stacked && !is_elsewhere);
     link
+}
+
+/// Whether a link of this kind sends and receives what another link carries for it.
+fn lies_on_another(info: &LinkInfo) -> bool {
+    use InfoKind::{Dsa, IpVlan, IpVtap, MacSec, MacVlan, MacVtap, RmNet, Vlan};
+    matches!(
+        info,
+        LinkInfo::Kind(Vlan | MacVlan | MacVtap | IpVlan | IpVtap | MacSec | Dsa | RmNet)
+    )
 }
 
 /// With a single program the kernel names it as `ProgId`, with several by their modes.
@@ -274,8 +285,8 @@ fn native_program(xdp: &[LinkXdp]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn port(index: u32, controller: Option<u32>, vlan_of: Option<u32>) -> Link {
-        Link { index, controller, vlan_of, ..Link::default() }
+    fn port(index: u32, controller: Option<u32>, carried_by: Option<u32>) -> Link {
+        Link { index, controller, carried_by, ..Link::default() }
     }
 
     fn links<const N: usize>(all: [Link; N]) -> Links {

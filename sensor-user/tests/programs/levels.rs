@@ -25,7 +25,7 @@ fn outcome(raw: &RawEpoch, outcome: Outcome) -> u64 {
 }
 
 /// Entries and capacity of a table.
-fn table(raw: &labgate::kernel::RawEpoch, table: &str) -> (u64, u64) {
+fn table(raw: &RawEpoch, table: &str) -> (u64, u64) {
     let found = raw.tables.iter().find(|found| found.table == table).unwrap();
     (found.entries, found.capacity)
 }

@@ -202,9 +202,7 @@ impl Bench {
              link add wan0 type veth peer name wan0 netns {internet}\n",
             lan0.interface, lan0.mac,
         ))?;
-        // From kernel 6.16, a queue makes veth wait for a full ring instead of dropping.
-        self.switch.ip("link set uplink master br0 txqueuelen 10000\n")?;
-        self.switch.run(&["tc", "qdisc", "replace", "dev", "uplink", "root", "pfifo"])?;
+        self.connect("uplink")?;
 
         for (index, device) in self.devices.iter().enumerate() {
             let mac = device.spec.mac;
@@ -215,7 +213,7 @@ impl Bench {
             };
             device.namespace.ip(&format!("link add eth0 address {mac} type veth peer {peer}\n"))?;
             if behind_switch(device) {
-                self.switch.ip(&format!("link set {} master br0\n", port(index)))?;
+                self.connect(&port(index))?;
             }
             device.namespace.ip(&device_lines(device.spec))?;
         }
@@ -232,6 +230,14 @@ impl Bench {
         ))?;
         self.calm_neighbours()?;
         wait_for_carrier(&self.gateway, "wan0")
+    }
+
+    /// Makes a link a port of the switch that drops nothing: from kernel 6.16, a queue makes veth wait
+    /// for a full ring.
+    fn connect(&self, port: &str) -> Result<()> {
+        self.switch.ip(&format!("link set {port} master br0 txqueuelen 10000\n"))?;
+        self.switch.run(&["tc", "qdisc", "replace", "dev", port, "root", "pfifo"])?;
+        Ok(())
     }
 
     /// Neighbours are resolved for real, but soon after their first use and for good, so that a
