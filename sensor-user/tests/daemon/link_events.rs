@@ -8,10 +8,7 @@ use std::{
 };
 
 use sensor_common::report::{Coverage, Interface, Report};
-use xtask::bench::{
-    Bench, Options,
-    plan::{GERMANY, LANS},
-};
+use xtask::bench::{Bench, Options, plan::GERMANY};
 
 use crate::{
     SERIALLY,
@@ -99,8 +96,7 @@ impl Link {
             }
             Event::Create => {
                 *self = Self { exists: true, ..Self::NEW };
-                plug_lan0(bench);
-                Ok(())
+                bench.plug_lan0()
             }
         }
         .unwrap();
@@ -120,20 +116,6 @@ impl Link {
 
 fn interface<'a>(report: &'a Report, name: &str) -> &'a Interface {
     report.interfaces.iter().find(|interface| interface.name == name).unwrap()
-}
-
-/// Makes the link between switch and gateway anew, as [`Bench::new`] does.
-pub(crate) fn plug_lan0(bench: &Bench) {
-    let (switch, [lan, _]) = (bench.switch().pid(), LANS);
-    let (name, mac) = (lan.interface, lan.mac);
-    let link = format!("link add {name} address {mac} type veth peer name uplink netns {switch}\n");
-    bench.gateway().ip(&link).unwrap();
-    bench.switch().ip("link set uplink master br0\nlink set uplink up\n").unwrap();
-    let (ipv4, ipv6) = (lan.gateway4, lan.gateway6);
-    let lines = format!(
-        "addr add {ipv4}/24 dev {name}\naddr add {ipv6}/64 dev {name} nodad\nlink set {name} up\n"
-    );
-    bench.gateway().ip(&lines).unwrap();
 }
 
 fn setting<T: std::str::FromStr>(variable: &str, default: T) -> T {

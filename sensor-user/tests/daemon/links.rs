@@ -11,7 +11,6 @@ use xtask::bench::{Bench, Options, plan::GERMANY};
 
 use crate::{
     hooks::{Hooks, assert_nothing_attached},
-    link_events::plug_lan0,
     sensor::{
         Config, PATIENCE, Sensor, device, launch, launch_file, one_sentence, ping, send_udp, sum,
     },
@@ -58,7 +57,7 @@ fn an_interface_that_is_deleted_and_made_again_is_watched_again() {
     let before = sensor.settled();
     assert_eq!(ends(interface(&before, "lan0")), [""]);
 
-    bench.gateway().ip("link del lan0\n").unwrap();
+    bench.unplug_lan0().unwrap();
     let report = wait(&sensor, "gone", |report| !interface(report, "lan0").watched);
     let lan0 = interface(&report, "lan0");
     assert_eq!((ends(lan0), lan0.link.as_str()), (vec!["gone"], ""));
@@ -67,7 +66,7 @@ fn an_interface_that_is_deleted_and_made_again_is_watched_again() {
     let ready = bench.gateway().run(&["curl", "-sS", "http://127.0.0.1:9469/readyz"]).unwrap();
     assert!(ready.contains("not watched: lan0"), "{ready}");
 
-    plug_lan0(&bench);
+    bench.plug_lan0().unwrap();
     let report = wait(&sensor, "back", |report| interface(report, "lan0").watched);
     assert_eq!(ends(interface(&report, "lan0")), ["gone", ""]);
     assert_eq!(interface(&report, "lan0").ingress, "xdp");

@@ -35,7 +35,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 pub use namespace::Namespace;
-use plan::{DEVICES, HOSTS, LANS, Lan, RESOLVER, Spec, WAN};
+use plan::{DEVICES, HOSTS, LAN0, LAN1, LANS, Lan, RESOLVER, Spec, WAN};
 pub use process::Process;
 use tempfile::TempDir;
 
@@ -161,6 +161,24 @@ impl Bench {
         self.devices.iter().try_for_each(|device| wait_for_carrier(&device.namespace, "eth0"))
     }
 
+    /// Takes the link between switch and gateway away.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn unplug_lan0(&self) -> Result<()> {
+        self.gateway.ip(&format!("link del {}\n", LAN0.interface))
+    }
+
+    /// Makes the link between switch and gateway anew, up, and with the gateway's addresses.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn plug_lan0(&self) -> Result<()> {
+        self.link_lan0()?;
+        self.switch.ip("link set uplink up\n")?;
+        self.gateway.ip(&format!("{}link set {} up\n", lan_lines(&LAN0), LAN0.interface))
+    }
+
     /// Switches segmentation and receive offloads off on every veth of the LAN, both ends.
     ///
     /// # Errors
@@ -196,20 +214,15 @@ impl Bench {
             (self.gateway.pid(), self.switch.pid(), self.internet.pid());
 
         self.switch.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\n")?;
-        let [lan0, lan1] = LANS;
-        self.gateway.ip(&format!(
-            "link add {} address {} type veth peer name uplink netns {switch}\n\
-             link add wan0 type veth peer name wan0 netns {internet}\n",
-            lan0.interface, lan0.mac,
-        ))?;
-        self.connect("uplink")?;
+        self.link_lan0()?;
+        self.gateway.ip(&format!("link add wan0 type veth peer name wan0 netns {internet}\n"))?;
 
         for (index, device) in self.devices.iter().enumerate() {
             let mac = device.spec.mac;
             let peer = if behind_switch(device) {
                 format!("name {} netns {switch}", port(index))
             } else {
-                format!("name {} address {} netns {gateway}", lan1.interface, lan1.mac)
+                format!("name {} address {} netns {gateway}", LAN1.interface, LAN1.mac)
             };
             device.namespace.ip(&format!("link add eth0 address {mac} type veth peer {peer}\n"))?;
             if behind_switch(device) {
@@ -230,6 +243,14 @@ impl Bench {
         ))?;
         self.calm_neighbours()?;
         wait_for_carrier(&self.gateway, "wan0")
+    }
+
+    fn link_lan0(&self) -> Result<()> {
+        let (Lan { interface, mac, .. }, switch) = (LAN0, self.switch.pid());
+        self.gateway.ip(&format!(
+            "link add {interface} address {mac} type veth peer name uplink netns {switch}\n"
+        ))?;
+        self.connect("uplink")
     }
 
     /// Makes a link a port of the switch that drops nothing: from kernel 6.16, a queue makes veth wait

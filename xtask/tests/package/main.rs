@@ -121,6 +121,7 @@ fn the_package_s_life() {
     let mut machine = Machine::boot(bench.gateway(), &packages);
     installed_it_waits(&machine, &first);
     started_it_has_what_it_needs(&bench, &mut machine);
+    a_link_made_anew_is_attached_to(&bench, &mut machine);
     reloaded_it_judges_anew(&bench, &mut machine);
     restarted_it_attaches_again(&bench, &mut machine);
     upgraded_it_goes_on(&bench, &mut machine, &second);
@@ -162,6 +163,23 @@ fn started_it_has_what_it_needs(bench: &Bench, machine: &mut Machine<'_>) {
     assert_ne!(user, "0");
     assert_eq!(machine.must("stat --format='%U %a' /var/lib/labgate"), "labgate 700");
     counts(bench, machine, 0);
+}
+
+/// By the same process, which is no root.
+fn a_link_made_anew_is_attached_to(bench: &Bench, machine: &mut Machine<'_>) {
+    let pid = main_pid(machine);
+    bench.unplug_lan0().unwrap();
+    machine.wait("the link to be missed", |machine| {
+        let ready = machine.must("curl -qsS http://127.0.0.1:9469/readyz");
+        ready.contains("not watched: lan0")
+    });
+    bench.plug_lan0().unwrap();
+    machine.wait("programs on the new link", |machine| {
+        has_attached(machine)
+            && machine.run("curl -qsS --fail http://127.0.0.1:9469/readyz").is_ok()
+    });
+    counts(bench, machine, 1);
+    assert_eq!(main_pid(machine), pid);
 }
 
 /// The process stays; its policy is the file's.
