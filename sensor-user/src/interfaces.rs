@@ -1,21 +1,22 @@
 //! The interfaces that the configuration names, and the links that there are: kept in agreement while
 //! links come, change and go.
 //!
-//! [`Interfaces::tend`] compares what should be with what is, and does what is missing; it needs no
-//! history. So it does not matter which events came, in which order, or whether one got lost.
+//! Whenever something changes, what should be is compared with what is, and what is missing is done. That needs
+//! no history. So it does not matter which events came, in which order, or whether one got lost.
 
 mod entry;
 
 use std::{
     collections::BTreeMap,
     mem,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use self::entry::Entry;
 use crate::{
     config::{InterfaceConfig, TcAttach, WhenMissing},
-    kernel::{AttachError, InterfaceError, Link, Links, Sensor},
+    host::{Host, Link},
+    kernel::{AttachError, InterfaceError, Sensor},
     model::InterfaceCounters,
     state::{Coverage, End},
 };
@@ -33,7 +34,9 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct LinkNews {
     /// As they are now.
-    pub links: Links,
+    pub links: Host,
+    /// The kernel was asked right after this.
+    pub asked: Instant,
     /// Those that were deleted since the last news, as they were at their end.
     pub gone: Vec<Link>,
 }
@@ -41,7 +44,9 @@ pub struct LinkNews {
 /// All interfaces that are or were to be watched.
 pub struct Interfaces {
     wanted: Wanted,
-    links: Links,
+    links: Host,
+    /// When the kernel was asked for them.
+    asked: Instant,
     /// By name in the configuration.
     entries: BTreeMap<String, Entry>,
 }
@@ -74,10 +79,15 @@ impl Interfaces {
     ///
     /// When the kernel refuses, or an interface is missing that is not to be waited for; nothing stays
     /// attached then.
-    pub fn attach(sensor: &mut Sensor, wanted: Wanted, links: Links) -> Result<Self, AttachError> {
+    pub fn attach(
+        sensor: &mut Sensor,
+        wanted: Wanted,
+        LinkNews { links, asked, .. }: LinkNews,
+    ) -> Result<Self, AttachError> {
         let mut interfaces = Self {
             wanted: Wanted { interfaces: Vec::new(), tc: wanted.tc },
             links,
+            asked,
             entries: BTreeMap::new(),
         };
         interfaces.exchange(sensor, wanted)?;
@@ -121,7 +131,7 @@ impl Interfaces {
 
     /// Takes note of changed links, and does what they ask for.
     pub fn follow(&mut self, sensor: &mut Sensor, news: LinkNews) {
-        self.links = news.links;
+        (self.links, self.asked) = (news.links, news.asked);
         let now = unix_nanos();
         for link in &news.gone {
             for entry in self.entries.values_mut() {
@@ -163,7 +173,7 @@ impl Interfaces {
 
         let attach = |(interface, target): (&InterfaceConfig, Result<u32, Unwatched>)| {
             let missing = || Unwatched::Missing(interface.name.clone());
-            let link = self.links.get(target?).ok_or_else(missing)?;
+            let link = self.links.by_index(target?).ok_or_else(missing)?;
             let entry = self.entries.get_mut(&interface.name).ok_or_else(missing)?;
             entry.attach(sensor, link, interface, self.wanted.tc)
         };
@@ -194,11 +204,11 @@ impl Interfaces {
             .interfaces
             .iter()
             .map(|interface| {
-                let by_name = self.links.find(&interface.name).map(|link| link.index);
+                let by_name = self.links.link(&interface.name).map(|link| link.index);
                 // One that was renamed is the same link, as long as no other has the name.
                 by_name.or_else(|| {
                     let last = self.entries.get(&interface.name)?.link?;
-                    self.links.get(last).map(|link| link.index)
+                    self.links.by_index(last).map(|link| link.index)
                 })
             })
             .collect();
@@ -208,7 +218,7 @@ impl Interfaces {
                 let counts = if link == index {
                     other < at
                 } else {
-                    self.links.covering(index, link) == Some(link)
+                    self.links.counting(index, link) == Some(link)
                 };
                 counts.then(|| self.wanted.interfaces[other].name.clone())
             })
@@ -228,7 +238,7 @@ impl Interfaces {
             let wanted = wanted.clone().find(|(interface, _)| interface.name == *name);
             entry.coverage.configured = wanted.is_some();
             let Some(watch) = &entry.watch else { continue };
-            let link = self.links.get(watch.attached.ifindex);
+            let link = self.links.by_index(watch.attached.ifindex);
             let why = match (wanted, link) {
                 (None, _) => Some(End::Removed),
                 (_, None) => Some(End::Gone),
@@ -239,7 +249,7 @@ impl Interfaces {
                 (Some((interface, _)), _) if !watch.suits(interface, tc) => Some(End::Changed),
                 (_, Some(link)) => {
                     let is_there =
-                        self.links.asked < watch.placed || watch.attached.is_listed(sensor, link);
+                        self.asked < watch.placed || watch.attached.is_listed(sensor, link);
                     (!is_there).then_some(End::Detached)
                 }
             };

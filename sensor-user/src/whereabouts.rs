@@ -18,19 +18,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
-
 use self::leases::{Lease, Leases};
 use crate::{
-    kernel::{Neighbour, neighbours},
+    host::{Neighbour, neighbours},
     model::{DeviceId, DeviceKind, Mac, Whereabouts},
     state::{DeviceState, Shared},
 };
 
 /// How often the tables are looked at. The kernel keeps a neighbour for a minute at least.
 const LOOK: Duration = Duration::from_secs(3);
-/// For the kernel's answer.
-const ANSWER: Duration = Duration::from_secs(5);
 /// Addresses of one device that are shown; a phone has some six.
 const MAX_ADDRESSES: usize = 16;
 /// Host names of one device that are shown.
@@ -44,7 +40,6 @@ pub type Table = HashMap<DeviceId, Whereabouts>;
 /// Looks at the kernel's neighbours and the lease files again and again.
 pub struct Follower {
     shared: Arc<Shared>,
-    runtime: Handle,
     leases: Leases,
     last: Table,
     /// The last failure, so that it is told once.
@@ -59,10 +54,10 @@ struct Known {
 }
 
 impl Follower {
-    /// Shows in `shared` what it finds; the kernel is asked on `runtime`.
-    pub fn new(shared: Arc<Shared>, runtime: Handle, leases: Vec<PathBuf>) -> Self {
+    /// Shows in `shared` what it finds.
+    pub fn new(shared: Arc<Shared>, leases: Vec<PathBuf>) -> Self {
         let leases = Leases::new(leases);
-        Self { shared, runtime, leases, last: Table::new(), failure: None }
+        Self { shared, leases, last: Table::new(), failure: None }
     }
 
     /// Looks until nobody is left to name other lease files.
@@ -79,11 +74,9 @@ impl Follower {
 
     fn look(&mut self) {
         let (watched, devices) = self.wanted();
-        let answer = self.runtime.block_on(async { timeout(ANSWER, neighbours(&watched)).await });
-        let (neighbours, failure) = match answer {
-            Ok(Ok(neighbours)) => (neighbours, None),
-            Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-            Err(_elapsed) => (Vec::new(), Some("the kernel does not answer".to_owned())),
+        let (neighbours, failure) = match neighbours(&watched) {
+            Ok(neighbours) => (neighbours, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
         };
         if let Some(reason) = failure.as_ref().filter(|_| failure != self.failure) {
             tracing::warn!("the devices' IP addresses are not known: {reason}");

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -22,13 +22,10 @@ use crate::{
     config::{self, Config},
     epoch::{Epochs, Order},
     files::Watched,
-    host::refuse_overlaps,
+    host::{LinkFollower, LinksError, refuse_overlaps},
     interfaces::{Interfaces, LinkNews},
     join::{Joiner, devices::Inventory},
-    kernel::{
-        GracePeriod, LinkFollower, Links, LinksError, Sensor, Sizes, check_kernel,
-        check_privileges, possible_cpus,
-    },
+    kernel::{GracePeriod, Sensor, Sizes, check_kernel, check_privileges, possible_cpus},
     reload::{Reloader, open_geo},
     service::Service,
     sinks::{Sinks, http},
@@ -111,11 +108,7 @@ pub fn run(path: &Path) -> Result<()> {
     if damaged {
         shared.change(|state| state.reloaded(Reloaded::Devices, false, 0));
     }
-    let whereabouts = whereabouts::Follower::new(
-        Arc::clone(&shared),
-        runtime.handle().clone(),
-        config.leases.clone(),
-    );
+    let whereabouts = whereabouts::Follower::new(Arc::clone(&shared), config.leases.clone());
     let (leases, lease_files) = mpsc::channel();
     let reloader = Reloader {
         web: Arc::clone(&web),
@@ -155,7 +148,7 @@ pub fn run(path: &Path) -> Result<()> {
     service.stop();
     tracing::info!("stopping: detaching, then reading what is left");
     let reloader_ended = reload_thread.join();
-    // With the one who could name other lease files it ends, before the runtime that it asks on.
+    // With the one who could name other lease files it ends.
     let whereabouts_ended = whereabouts_thread.join();
     // With the last one who could give orders the epoch thread ends.
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
@@ -223,10 +216,11 @@ pub(super) fn sizes(config: &Config) -> Sizes {
 }
 
 /// Follows the links from here on; first what there is.
-async fn follow_links() -> Result<(LinkFollower, Links), LinksError> {
+async fn follow_links() -> Result<(LinkFollower, LinkNews), LinksError> {
     let mut follower = LinkFollower::open()?;
+    let asked = Instant::now();
     let links = follower.links().await?;
-    Ok((follower, links))
+    Ok((follower, LinkNews { links, asked, gone: Vec::new() }))
 }
 
 /// Tells the epoch thread of every change, for as long as it listens.
@@ -234,7 +228,8 @@ async fn report_links(mut follower: LinkFollower, order: mpsc::Sender<Order>) {
     loop {
         let news = async {
             let gone = follower.change().await?;
-            Ok::<_, LinksError>(LinkNews { links: follower.links().await?, gone })
+            let asked = Instant::now();
+            Ok::<_, LinksError>(LinkNews { links: follower.links().await?, asked, gone })
         };
         match news.await {
             Ok(news) => {

@@ -3,19 +3,22 @@
 use std::fmt;
 
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, Prop,
+    XdpAttached,
 };
 
 use super::mac_of;
-use crate::model::Mac;
+use crate::model::{InterfaceCounters, Mac};
 
 /// An interface, as RTM_NEWLINK describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Its index in this network namespace.
+    /// Its index in this network namespace, not used again unless somebody asks for that.
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Further names (`ip link property add altname`).
+    pub alternative_names: Vec<String>,
     /// What it is.
     pub kind: Kind,
     /// Whether its packets begin with an Ethernet header.
@@ -34,12 +37,15 @@ pub struct Link {
     pub carried_by: Option<u32>,
     /// Who holds its XDP slot.
     pub xdp: Option<XdpSlot>,
+    /// What it has counted.
+    pub counters: InterfaceCounters,
 }
 
 /// What an interface is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Kind {
     /// A network card, or what a virtual machine takes for one.
+    #[default]
     Card,
     /// A wireless card.
     Wireless,
@@ -125,16 +131,11 @@ impl Link {
         let loopback = matches!(header.link_layer_type, LinkLayerType::Loopback);
         let mut link = Self {
             index: header.index,
-            name: String::new(),
             kind: if loopback { Kind::Loopback } else { Kind::Card },
             ethernet: ethernet || loopback,
-            mac: None,
-            mtu: 0,
             up: header.flags.contains(LinkFlags::Up),
             carrier: header.flags.contains(LinkFlags::LowerUp),
-            master: None,
-            carried_by: None,
-            xdp: None,
+            ..Self::default()
         };
         if !link.ethernet {
             link.kind = Kind::Other("not Ethernet".to_owned());
@@ -143,6 +144,9 @@ impl Link {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::PropList(properties) => {
+                    link.alternative_names.extend(properties.iter().filter_map(alternative_name));
+                }
                 LinkAttribute::Address(octets) => link.mac = mac_of(octets),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.master = Some(*index),
@@ -153,13 +157,43 @@ impl Link {
                     link.kind = infos.iter().find_map(kind).unwrap_or(link.kind);
                 }
                 LinkAttribute::Xdp(parts) => link.xdp = slot(parts),
+                LinkAttribute::Stats64(stats) => {
+                    link.counters = InterfaceCounters {
+                        name: String::new(),
+                        rx_packets: stats.rx_packets,
+                        rx_bytes: stats.rx_bytes,
+                        tx_packets: stats.tx_packets,
+                        tx_bytes: stats.tx_bytes,
+                        // As `/proc/net/dev` counts them.
+                        dropped: stats.rx_dropped + stats.rx_missed_errors + stats.tx_dropped,
+                    };
+                }
                 _ => {}
             }
         }
+        link.counters.name.clone_from(&link.name);
         // A veth and a tunnel name their other end by the same attribute.
         let stacked = matches!(link.kind, Kind::Vlan | Kind::Stacked(_));
         link.carried_by = below.filter(|_| stacked && !below_is_elsewhere);
         (!link.name.is_empty()).then_some(link)
+    }
+
+    /// Whether it has this name, be it an alternative one.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.alternative_names.iter().any(|other| other == name)
+    }
+
+    /// Number of the program in the driver.
+    pub fn native_program(&self) -> Option<u32> {
+        let in_driver = |slot: &XdpSlot| matches!(slot.mode, XdpMode::Native | XdpMode::Several);
+        self.xdp.filter(in_driver).map(|slot| slot.program)
+    }
+}
+
+fn alternative_name(property: &Prop) -> Option<String> {
+    match property {
+        Prop::AltIfName(name) => Some(name.clone()),
+        _ => None,
     }
 }
 

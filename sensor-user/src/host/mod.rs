@@ -5,8 +5,10 @@
 //! from other programs' files, and so from the devices, are cleaned before anyone sees them.
 
 mod features;
+mod follow;
 mod leases;
 mod link;
+mod neighbours;
 mod netlink;
 mod stacking;
 
@@ -20,14 +22,16 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
     link::LinkMessage,
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    neighbour::NeighbourMessage,
     route::{RouteAttribute, RouteMessage, RouteType},
 };
 
 pub use self::{
     features::{Driver, XdpSupport, driver},
+    follow::{LinkFollower, LinksError},
     leases::{Lease, leases},
     link::{Kind, Link, XdpMode, XdpSlot},
+    neighbours::{Doubt, Neighbour, neighbours},
     stacking::{Overlap, overlaps, refuse_overlaps},
 };
 use crate::model::Mac;
@@ -43,17 +47,6 @@ pub struct Host {
     pub ways_out: Vec<u32>,
     /// Who was heard of lately.
     pub neighbours: Vec<Neighbour>,
-}
-
-/// A device that the kernel has exchanged packets with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
-    /// Index of the interface that it is behind.
-    pub interface: u32,
-    /// Its MAC address.
-    pub mac: Mac,
-    /// Its address.
-    pub address: IpAddr,
 }
 
 impl Host {
@@ -76,7 +69,7 @@ impl Host {
         })?;
         netlink::list(RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()), |message| {
             if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
-                host.neighbours.extend(neighbour_of(&neighbour));
+                host.neighbours.extend(Neighbour::of(&neighbour));
             }
         })?;
         Ok(host)
@@ -101,9 +94,9 @@ impl Host {
         Ok(Self { links, ..Self::default() })
     }
 
-    /// The interface of a name.
+    /// The interface of a name, which may be an alternative one.
     pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name)
+        self.links.iter().find(|link| link.is_called(name))
     }
 
     /// The interface of an index.
@@ -175,28 +168,6 @@ fn ways_out(message: &RouteMessage) -> Vec<u32> {
     indexes
 }
 
-/// A neighbour that has answered at some time.
-fn neighbour_of(message: &NeighbourMessage) -> Option<Neighbour> {
-    let silent = [NeighbourState::Incomplete, NeighbourState::Failed, NeighbourState::Noarp];
-    if silent.contains(&message.header.state) {
-        return None;
-    }
-    let (mut mac, mut address) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::LinkLayerAddress(octets) => mac = mac_of(octets),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
-                address = Some(IpAddr::V4(*v4));
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
-                address = Some(IpAddr::V6(*v6));
-            }
-            _ => {}
-        }
-    }
-    Some(Neighbour { interface: message.header.ifindex, mac: mac?, address: address? })
-}
-
 /// A device's MAC address; `None` for groups, for nobody, and for other kinds of addresses.
 fn mac_of(octets: &[u8]) -> Option<Mac> {
     let mac = Mac(octets.try_into().ok()?);
@@ -212,4 +183,4 @@ pub fn is_private(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -49,6 +49,20 @@ pub fn refuse_overlaps(watched: &[&str]) -> Result<(), Overlap> {
     }
 }
 
+impl Host {
+    /// Where frames pass two interfaces on their way, which of the two is to count them: a bridge or bond
+    /// rather than its ports, an interface rather than what lies on top of it. By their indexes.
+    pub fn counting(&self, a: u32, b: u32) -> Option<u32> {
+        let upwards = |from: u32, to: u32| {
+            let way = way_up(self, self.by_index(from)?, to)?;
+            let before = way.len().checked_sub(2).map_or(from, |at| way[at].index);
+            let is_port = self.by_index(before)?.master == Some(to);
+            Some(if is_port { to } else { from })
+        };
+        upwards(a, b).or_else(|| upwards(b, a))
+    }
+}
+
 /// The interfaces from one up to another, without the first; `None` where there is no way.
 fn way_up<'a>(host: &'a Host, from: &Link, to: u32) -> Option<Vec<&'a Link>> {
     // Indexes seen, so that a loop, which the kernel forbids, would not hold us.

@@ -2,19 +2,18 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, L
 
 use super::*;
 
-fn link(index: u32, name: &str, kind: Kind) -> Link {
+/// An Ethernet interface that is up.
+pub(crate) fn link(index: u32, name: &str, kind: Kind) -> Link {
+    let name = name.to_owned();
     Link {
         index,
-        name: name.to_owned(),
+        name,
         kind,
         ethernet: true,
-        mac: None,
         mtu: 1500,
         up: true,
         carrier: true,
-        master: None,
-        carried_by: None,
-        xdp: None,
+        ..Link::default()
     }
 }
 
@@ -68,6 +67,24 @@ fn what_lies_above_one_another_is_found_and_named() {
 }
 
 #[test]
+fn of_two_that_the_same_frames_pass_one_counts() {
+    let host = stack();
+    // A port's bridge, whichever is named first; a member's bond; what carries a VLAN.
+    assert_eq!([host.counting(6, 5), host.counting(5, 6)], [Some(5), Some(5)]);
+    assert_eq!(host.counting(1, 3), Some(3));
+    assert_eq!([host.counting(3, 4), host.counting(4, 3)], [Some(3), Some(3)]);
+    // Through others between them: the last step decides.
+    assert_eq!(host.counting(1, 5), Some(5));
+    assert_eq!(host.counting(1, 4), Some(1));
+    for apart in [(1, 2), (6, 4), (7, 5), (7, 99)] {
+        assert_eq!(host.counting(apart.0, apart.1), None, "{apart:?}");
+    }
+    let port = |index, of| Link { master: Some(of), ..link(index, "x", Kind::Card) };
+    let circle = Host { links: vec![port(1, 2), port(2, 1)], ..Host::default() };
+    assert_eq!(circle.counting(1, 7), None);
+}
+
+#[test]
 fn the_other_end_of_a_cable_is_not_below() {
     let mut message = LinkMessage::default();
     message.header.index = 7;
@@ -101,28 +118,6 @@ fn only_default_routes_lead_out() {
     route.header.kind = RouteType::Unicast;
     route.header.destination_prefix_length = 8;
     assert!(ways_out(&route).is_empty());
-}
-
-#[test]
-fn neighbours_that_never_answered_are_none() {
-    let mut message = NeighbourMessage::default();
-    message.header.ifindex = 2;
-    message.header.state = NeighbourState::Stale;
-    message.attributes = vec![
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(Ipv4Addr::new(10, 0, 0, 5))),
-        NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, 5]),
-    ];
-    let found = neighbour_of(&message).unwrap();
-    assert_eq!((found.interface, found.mac), (2, Mac([2, 0, 0, 0, 0, 5])));
-    for state in [NeighbourState::Incomplete, NeighbourState::Failed, NeighbourState::Noarp] {
-        message.header.state = state;
-        assert_eq!(neighbour_of(&message), None);
-    }
-    message.header.state = NeighbourState::Reachable;
-    for octets in [&[3, 0, 0, 0, 0, 5][..], &[0; 6], &[1; 20]] {
-        message.attributes[1] = NeighbourAttribute::LinkLayerAddress(octets.to_vec());
-        assert_eq!(neighbour_of(&message), None, "a group, nobody, or no MAC address");
-    }
 }
 
 #[test]

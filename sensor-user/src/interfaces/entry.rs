@@ -5,7 +5,8 @@ use std::{mem, time::Instant};
 use super::{Unwatched, unix_nanos};
 use crate::{
     config::{InterfaceConfig, TcAttach},
-    kernel::{AttachError, Attached, InterfaceError, Link, Links, Sensor, interface_counters},
+    host::{Host, Link},
+    kernel::{AttachError, Attached, InterfaceError, Sensor, interface_counters},
     model::InterfaceCounters,
     state::{Coverage, End, LinkState, Span},
 };
@@ -133,9 +134,9 @@ impl Entry {
     }
 
     /// Notes the link as it is now.
-    pub(super) fn describe(&mut self, links: &Links) {
-        let followed = self.link.and_then(|index| links.get(index));
-        let by_name = links.find(&self.coverage.name);
+    pub(super) fn describe(&mut self, links: &Host) {
+        let followed = self.link.and_then(|index| links.by_index(index));
+        let by_name = links.link(&self.coverage.name);
         let link = by_name.or(followed).map(|link| LinkState {
             name: link.name.clone(),
             up: link.up,
@@ -167,10 +168,10 @@ impl Entry {
         self.coverage.link = link;
     }
 
-    pub(super) fn counters(&mut self, links: &Links) -> InterfaceCounters {
+    pub(super) fn counters(&mut self, links: &Host) -> InterfaceCounters {
         let mut sum = self.counted.clone();
         if let Some(watch) = &mut self.watch {
-            if let Some(link) = links.get(watch.attached.ifindex) {
+            if let Some(link) = links.by_index(watch.attached.ifindex) {
                 watch.read(&link.name);
             }
             add(&mut sum, &watch.since);

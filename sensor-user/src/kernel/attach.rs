@@ -13,13 +13,15 @@ use aya::programs::{
 
 use super::{
     interface::InterfaceError,
-    links::Link,
     owner::Owner,
     sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor, XdpBuffers},
 };
 use nix::net::if_::if_nametoindex;
 
-use crate::config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken};
+use crate::{
+    config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
+    host::Link,
+};
 
 /// Where the clsact filters sit, fixed, so that a restart replaces them and never adds a second.
 const CLSACT_PRIORITY: u16 = 1;
@@ -188,7 +190,7 @@ impl Attached {
     pub fn is_listed(&self, sensor: &mut Sensor, link: &Link) -> bool {
         let at_xdp = self.xdp.as_ref().is_none_or(|xdp| {
             let program = sensor.xdp(xdp.buffers).ok().and_then(|program| program.info().ok());
-            program.is_some_and(|program| link.xdp_program == Some(program.id()))
+            program.is_some_and(|program| link.native_program() == Some(program.id()))
         });
         let ingress = (self.ingress == IngressMode::Tc).then_some(TcAttachType::Ingress);
         at_xdp

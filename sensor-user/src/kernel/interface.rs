@@ -2,7 +2,7 @@
 
 use nix::{errno::Errno, ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::LinkAddr};
 
-use super::links::Link;
+use crate::host::Link;
 
 /// Why an interface can't be watched.
 #[derive(Debug, thiserror::Error)]

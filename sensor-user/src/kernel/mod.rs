@@ -8,8 +8,6 @@ mod counters;
 mod grace;
 mod hash;
 mod interface;
-mod links;
-mod neighbours;
 mod object;
 mod owner;
 mod privileges;
@@ -21,8 +19,6 @@ pub use attach::{AttachError, Attached, EgressMode, IngressMode, remove_leftover
 pub use counters::{CountersError, interface_counters};
 pub use grace::{GraceError, GracePeriod};
 pub use interface::{InterfaceError, ethernet_link};
-pub use links::{Link, LinkFollower, Links, LinksError};
-pub use neighbours::{Doubt, Neighbour, neighbours};
 pub use owner::Owner;
 pub use privileges::{PrivilegeError, check_kernel, check_privileges};
 pub use sensor::{LoadError, Sensor, Sizes, XdpBuffers, possible_cpus};

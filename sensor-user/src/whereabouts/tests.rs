@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::kernel::Doubt;
+use crate::host::Doubt;
 
 const PHONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const TABLET: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -20,7 +20,7 @@ fn v6(number: u16) -> IpAddr {
 }
 
 fn neighbour(mac: Mac, address: IpAddr, stale: bool, ticks: u32) -> Neighbour {
-    Neighbour { mac, address, doubt: Doubt { stale, ticks } }
+    Neighbour { interface: 1, mac, address, doubt: Doubt { stale, ticks } }
 }
 
 fn lease(address: IpAddr, mac: Option<Mac>, name: &str) -> Lease {

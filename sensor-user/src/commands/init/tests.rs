@@ -3,24 +3,17 @@ use std::{net::IpAddr, os::unix::fs::symlink};
 use super::{devices::Proposal, *};
 use crate::{
     config::Config,
-    host::{Kind, Lease, Neighbour},
+    host::{Doubt, Kind, Lease, Neighbour},
     model::Mac,
 };
 
 fn link(index: u32, name: &str, kind: Kind) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        ethernet: true,
-        mac: Some(Mac([2, 0, 0, 0, 0, 0xf0])),
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        master: None,
-        carried_by: None,
-        xdp: None,
-    }
+    let mac = Some(Mac([2, 0, 0, 0, 0, 0xf0]));
+    Link { mac, ..crate::host::tests::link(index, name, kind) }
+}
+
+fn neighbour(interface: u32, mac: Mac, address: IpAddr) -> Neighbour {
+    Neighbour { interface, mac, address, doubt: Doubt { stale: false, ticks: 0 } }
 }
 
 /// A router: two LANs, one of them a bridge and one with a VLAN, the way out, and much else.
@@ -92,7 +85,7 @@ fn address(text: &str) -> IpAddr {
 fn devices_are_who_was_seen_behind_the_chosen_interfaces() {
     let mut host = router();
     let mac = |last| Mac([0x28, 0x6c, 0x07, 0, 0, last]);
-    let seen = |interface, mac, text| Neighbour { interface, mac, address: address(text) };
+    let seen = |interface, mac, text| neighbour(interface, mac, address(text));
     host.neighbours = vec![
         seen(3, mac(2), "fe80::2"),
         seen(3, mac(2), "192.168.1.12"),
@@ -130,11 +123,7 @@ fn a_flood_of_neighbours_is_bounded() {
     host.neighbours = (0..5000_u16)
         .map(|number| {
             let [a, b] = number.to_be_bytes();
-            Neighbour {
-                interface: 5,
-                mac: Mac([2, 0, 0, 1, a, b]),
-                address: IpAddr::from([10, 0, a, b]),
-            }
+            neighbour(5, Mac([2, 0, 0, 1, a, b]), IpAddr::from([10, 0, a, b]))
         })
         .collect();
     assert_eq!(devices::propose(&host, &[], &[&host.links[4]]).len(), 256);

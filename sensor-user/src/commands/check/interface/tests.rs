@@ -1,23 +1,8 @@
 use ipnet::IpNet;
 
 use super::*;
+pub(crate) use crate::host::tests::link;
 use crate::host::{XdpMode, XdpSlot, XdpSupport};
-
-pub(crate) fn link(index: u32, name: &str, kind: Kind) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        ethernet: true,
-        mac: None,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        master: None,
-        carried_by: None,
-        xdp: None,
-    }
-}
 
 pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()

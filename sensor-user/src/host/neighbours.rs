@@ -1,16 +1,13 @@
 //! The neighbour tables (ARP and IPv6 neighbour discovery) behind watched links.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, io, net::IpAddr};
 
-use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    new_connection,
-    packet_route::neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-    },
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
 
-use super::links::{LinksError, list};
+use super::{Host, mac_of, netlink};
 use crate::model::Mac;
 
 /// Most entries that are looked at together. The kernel keeps 1024 for each family unless told otherwise
@@ -20,6 +17,8 @@ const MAX_ENTRIES: usize = 16_384;
 /// Who answers for an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
+    /// Index of the interface that it is behind.
+    pub interface: u32,
     /// Its MAC address.
     pub mac: Mac,
     /// Its IP address.
@@ -38,61 +37,56 @@ pub struct Doubt {
 }
 
 /// The neighbours behind these links, and behind those that show the same frames: their VLANs, and the bridge
-/// or bond that they belong to. To be called within a runtime.
+/// or bond that they belong to.
 ///
 /// # Errors
 ///
-/// When the kernel gives no socket or does not answer.
-pub async fn neighbours(watched: &[String]) -> Result<Vec<Neighbour>, LinksError> {
-    let (connection, handle, _events) = new_connection()?;
-    // Ends with the handle.
-    tokio::spawn(connection);
-    let links = list(&handle).await?;
+/// When the kernel does not answer, or in a way that makes no sense.
+pub fn neighbours(watched: &[String]) -> io::Result<Vec<Neighbour>> {
+    let host = Host::interfaces()?;
     let watched: Vec<u32> =
-        watched.iter().filter_map(|name| links.find(name)).map(|link| link.index).collect();
+        watched.iter().filter_map(|name| host.link(name)).map(|link| link.index).collect();
     let is_behind = |index: &u32| {
-        watched.iter().any(|own| own == index || links.covering(*own, *index).is_some())
+        watched.iter().any(|own| own == index || host.counting(*own, *index).is_some())
     };
-    let behind: HashSet<u32> = links.all.iter().map(|link| link.index).filter(is_behind).collect();
+    let behind: HashSet<u32> = host.links.iter().map(|link| link.index).filter(is_behind).collect();
     let mut found = Vec::new();
-    let mut messages = Box::pin(handle.neighbours().get().execute());
-    while let Some(message) = messages.try_next().await? {
-        if behind.contains(&message.header.ifindex) {
-            found.extend(neighbour(&message));
-        }
+    netlink::list(RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()), |message| {
+        let RouteNetlinkMessage::NewNeighbour(message) = message else { return };
+        found.extend(Neighbour::of(&message).filter(|found| behind.contains(&found.interface)));
         if found.len() >= 2 * MAX_ENTRIES {
             keep_best(&mut found, MAX_ENTRIES);
         }
-    }
+    })?;
     keep_best(&mut found, MAX_ENTRIES);
     Ok(found)
 }
 
-/// `None` for what has no unicast MAC address, or has not answered.
-fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
-    let stale = match message.header.state {
-        NeighbourState::Reachable | NeighbourState::Permanent => false,
-        NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe => true,
-        _ => return None,
-    };
-    let (mut address, mut mac, mut ticks) = (None, None, u32::MAX);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
-                address = Some(IpAddr::from(*v4));
+impl Neighbour {
+    /// `None` for what has no unicast MAC address, or has not answered.
+    pub(super) fn of(message: &NeighbourMessage) -> Option<Self> {
+        let stale = match message.header.state {
+            NeighbourState::Reachable | NeighbourState::Permanent => false,
+            NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe => true,
+            _ => return None,
+        };
+        let (mut address, mut mac, mut ticks) = (None, None, u32::MAX);
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                    address = Some(IpAddr::from(*v4));
+                }
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                    address = Some(IpAddr::from(*v6));
+                }
+                NeighbourAttribute::LinkLayerAddress(octets) => mac = mac_of(octets),
+                NeighbourAttribute::CacheInfo(info) => ticks = info.confirmed,
+                _ => {}
             }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
-                address = Some(IpAddr::from(*v6));
-            }
-            NeighbourAttribute::LinkLayerAddress(octets) => {
-                mac = octets.as_slice().try_into().ok().map(Mac);
-            }
-            NeighbourAttribute::CacheInfo(info) => ticks = info.confirmed,
-            _ => {}
         }
+        let interface = message.header.ifindex;
+        Some(Self { interface, mac: mac?, address: address?, doubt: Doubt { stale, ticks } })
     }
-    let (address, mac) = address.zip(mac)?;
-    (!mac.is_group()).then_some(Neighbour { mac, address, doubt: Doubt { stale, ticks } })
 }
 
 fn keep_best(found: &mut Vec<Neighbour>, most: usize) {
@@ -106,7 +100,7 @@ fn keep_best(found: &mut Vec<Neighbour>, most: usize) {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use rtnetlink::packet_route::neighbour::NeighbourHeader;
+    use netlink_packet_route::neighbour::NeighbourHeader;
 
     use super::*;
 
@@ -123,19 +117,21 @@ mod tests {
     #[test]
     fn only_who_has_answered_is_a_neighbour() {
         let mac = [2, 0, 0, 0, 0, 1];
-        let of = |state| neighbour(&message(state, &mac)).map(|found| found.doubt.stale);
+        let of = |state| Neighbour::of(&message(state, &mac)).map(|found| found.doubt.stale);
         assert_eq!(of(NeighbourState::Reachable), Some(false));
         assert_eq!(of(NeighbourState::Stale), Some(true));
         assert_eq!(of(NeighbourState::Incomplete), None);
         assert_eq!(of(NeighbourState::Failed), None);
         assert_eq!(of(NeighbourState::Noarp), None, "multicast and loopback");
-        assert_eq!(neighbour(&message(NeighbourState::Reachable, &mac[..5])), None);
-        assert_eq!(neighbour(&message(NeighbourState::Reachable, &[1; 6])), None);
+        assert_eq!(Neighbour::of(&message(NeighbourState::Reachable, &mac[..5])), None);
+        assert_eq!(Neighbour::of(&message(NeighbourState::Reachable, &[1; 6])), None);
+        assert_eq!(Neighbour::of(&message(NeighbourState::Reachable, &[0; 6])), None, "nobody");
     }
 
     #[test]
     fn the_freshest_are_kept() {
         let entry = |last: u8, stale, ticks| Neighbour {
+            interface: 1,
             mac: Mac([2, 0, 0, 0, 0, last]),
             address: Ipv4Addr::new(10, 0, 0, last).into(),
             doubt: Doubt { stale, ticks },
