@@ -4,11 +4,11 @@ use std::{
     io::{self, IsTerminal as _},
     path::Path,
     sync::{Arc, mpsc},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
@@ -26,7 +26,7 @@ use crate::{
     interfaces::{Interfaces, LinkNews},
     join::{Joiner, devices::Inventory},
     kernel::{GracePeriod, Sensor, Sizes, check_kernel, check_privileges, possible_cpus},
-    reload::{Reloader, open_geo},
+    reload::{Reloader, SetLog, open_geo},
     service::Service,
     sinks::{Sinks, http},
     state::{Reloaded, Setup, Shared, State},
@@ -48,18 +48,7 @@ const AFTER_LINKS_ERROR: Duration = Duration::from_secs(1);
 /// When anything that counting needs is missing; nothing stays attached then.
 pub fn run(path: &Path) -> Result<()> {
     let config = config::load(path)?;
-    let filter = log_filter_of(&config)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .with_filter_reloading();
-    let log_filter = log.reload_handle();
-    log.init();
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-
+    let set_log = start_log(&config)?;
     let adopted_file = Watched::new(StateFile::of(&config.state_dir).path());
     let adopted = StateFile::of(&config.state_dir).read();
     let damaged = adopted.is_err();
@@ -69,10 +58,10 @@ pub fn run(path: &Path) -> Result<()> {
     });
     let as_configured = config.clone();
     let (devices, warnings) = adopted.beside(&config);
-    let config = Config { devices, ..config };
-    for warning in &warnings {
+    for warning in config.warnings.iter().chain(&warnings) {
         tracing::warn!("{warning}");
     }
+    let config = Config { devices, ..config };
 
     check_privileges()?;
     check_kernel()?;
@@ -116,52 +105,59 @@ pub fn run(path: &Path) -> Result<()> {
         config: as_configured,
         orders: order.clone(),
         shared: Arc::clone(&shared),
-        set_log: Box::new(move |config| {
-            let filter = log_filter_of(config).map_err(|error| format!("{error:#}"))?;
-            log_filter.reload(filter).map_err(|error| error.to_string())
-        }),
+        set_log,
         adopted_file,
         adopted,
         leases,
     };
     let (alive, ended) = oneshot::channel::<()>();
-    let epoch_thread = thread::Builder::new()
-        .name("epoch".to_owned())
-        .spawn(move || {
-            let _alive = alive;
-            epochs.run(config.epoch, &orders);
-        })
-        .context("can't start the epoch thread")?;
+    let epoch_thread = spawn("epoch", move || {
+        let _alive = alive;
+        epochs.run(config.epoch, &orders);
+    })?;
     let (hangup, hangups) = mpsc::channel();
-    let reload_thread = thread::Builder::new()
-        .name("reload".to_owned())
-        .spawn(move || reloader.run(&hangups))
-        .context("can't start the reload thread")?;
-    let whereabouts_thread = thread::Builder::new()
-        .name("whereabouts".to_owned())
-        .spawn(move || whereabouts.run(&lease_files))
-        .context("can't start the whereabouts thread")?;
+    let reload_thread = spawn("reload", move || reloader.run(&hangups))?;
+    let whereabouts_thread = spawn("whereabouts", move || whereabouts.run(&lease_files))?;
     tracing::info!(listen = %config.listen, "counting; metrics are at {}://{}/metrics", web.scheme(), config.listen);
     runtime.spawn(report_links(follower, order));
     let service = Service::start(&shared);
     let served = runtime.block_on(serve(listener, app, web, ended, hangup));
     service.stop();
     tracing::info!("stopping: detaching, then reading what is left");
-    let reloader_ended = reload_thread.join();
+    let reloader_ended = joined("reload", reload_thread);
     // With the one who could name other lease files it ends.
-    let whereabouts_ended = whereabouts_thread.join();
+    let whereabouts_ended = joined("whereabouts", whereabouts_thread);
     // With the last one who could give orders the epoch thread ends.
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
-    if epoch_thread.join().is_err() {
-        anyhow::bail!("the epoch thread ended with a panic; see the messages above");
-    }
-    if reloader_ended.is_err() {
-        anyhow::bail!("the reload thread ended with a panic; see the messages above");
-    }
-    if whereabouts_ended.is_err() {
-        anyhow::bail!("the whereabouts thread ended with a panic; see the messages above");
-    }
+    joined("epoch", epoch_thread)?;
+    reloader_ended?;
+    whereabouts_ended?;
     served
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.with_context(|| format!("can't start the {name} thread"))
+}
+
+fn joined(name: &str, thread: JoinHandle<()>) -> Result<()> {
+    let panicked = |_panic| anyhow!("the {name} thread ended with a panic; see the messages above");
+    thread.join().map_err(panicked)
+}
+
+/// Starts the log; the result sets its level anew.
+fn start_log(config: &Config) -> Result<SetLog> {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(log_filter_of(config)?)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    Ok(Box::new(move |config| {
+        let filter = log_filter_of(config).map_err(|error| format!("{error:#}"))?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    }))
 }
 
 /// What is logged: by the environment, else by the configuration.

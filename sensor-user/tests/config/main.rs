@@ -2,6 +2,7 @@
 
 mod bad;
 mod content;
+mod networks;
 mod structure;
 mod web;
 
@@ -66,6 +67,11 @@ fn good(text: &str) -> Config {
 #[track_caller]
 fn refused(text: &str, expected: &str) {
     let got = parse(text, "config.yaml").expect_err("a bad configuration").to_string();
+    same(&got, expected);
+}
+
+#[track_caller]
+fn same(got: &str, expected: &str) {
     assert_eq!(
         got,
         expected.trim_matches('\n'),

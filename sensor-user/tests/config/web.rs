@@ -6,6 +6,8 @@ use labgate::config::{
     ClientAuth, Curve, Pem, RateLimit, TlsVersion, WebConfig, load_web, parse_web,
 };
 
+use super::same;
+
 const HASH: &str = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
 
 fn good(text: &str) -> WebConfig {
@@ -15,11 +17,7 @@ fn good(text: &str) -> WebConfig {
 #[track_caller]
 fn refused(text: &str, expected: &str) {
     let got = parse_web(text, "web.yaml").expect_err("a bad web configuration").to_string();
-    assert_eq!(
-        got,
-        expected.trim_matches('\n'),
-        "\n--- got ---\n{got}\n--- expected ---{expected}"
-    );
+    same(&got, expected);
 }
 
 #[test]
