@@ -1,6 +1,6 @@
 //! TCP through a gateway, with the sensor and with empty programs in turn.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
 use aya::{
     EbpfLoader,
@@ -8,7 +8,7 @@ use aya::{
 };
 use labgate::config::AttachMode;
 use xtask::bench::{
-    Bench, Namespace, Options,
+    Bench, Namespace, Options, iperf3,
     plan::{GERMANY, LAN0},
 };
 
@@ -31,8 +31,7 @@ const T: f64 = 2.201;
 pub(crate) fn measure(object: &[u8]) -> Result<Tcp, Box<dyn Error>> {
     eprintln!("tcp through a gateway: {PAIRS} pairs");
     let bench = Bench::new(&Options::default())?;
-    let mut server = bench.internet().spawn(&["iperf3", "--server", "--forceflush"])?;
-    server.wait_for_output("listening", Duration::from_secs(10))?;
+    let _server = iperf3::serve(bench.internet())?;
     let mut logs = Vec::with_capacity(PAIRS);
     for pair in 0..PAIRS {
         let mut speeds = [0.0; 2];
@@ -89,11 +88,9 @@ fn beside_nothing(bench: &Bench, object: &[u8]) -> Result<f64, Box<dyn Error>> {
 fn both_ways(device: &Namespace) -> Result<f64, Box<dyn Error>> {
     let mut sum = 0.0;
     for direction in [None, Some("-R")] {
-        let mut command = vec!["iperf3", "-J", "-c", GERMANY.ipv4, "-t", SECONDS];
-        command.extend(direction);
-        let result: serde_json::Value = serde_json::from_str(&device.run(&command)?)?;
-        let speed = result["end"]["sum_received"]["bits_per_second"].as_f64();
-        sum += speed.ok_or("iperf3 measured nothing")?;
+        let options: Vec<_> = ["-t", SECONDS].into_iter().chain(direction).collect();
+        let end = iperf3::run(device, GERMANY.ipv4, &options)?;
+        sum += end["sum_received"]["bits_per_second"].as_f64().ok_or("iperf3 names no speed")?;
     }
     Ok(sum)
 }

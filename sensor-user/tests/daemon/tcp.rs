@@ -1,19 +1,16 @@
 //! TCP at full speed through the gateway, and who else counted it.
 
-use std::{
-    env, thread,
-    time::{Duration, Instant},
-};
+use std::env;
 
 use sensor_common::report::{Destination, Report};
 use xtask::bench::{
-    Bench, Namespace, Options, Process,
+    Bench, Namespace, Options, iperf3,
     plan::{DEVICES, GERMANY, HOSTS},
 };
 
 use crate::{
     SERIALLY,
-    sensor::{Config, LinkCounters, PATIENCE, Sensor, device, rows, sum},
+    sensor::{Config, LinkCounters, Sensor, device, rows, sum},
 };
 
 /// Seconds that each run lasts.
@@ -22,13 +19,6 @@ const IPERF_PORT: u16 = 5201;
 /// Octets of an Ethernet header.
 const ETHERNET: u64 = 14;
 
-/// An iperf3 server on every host of the internet.
-fn serve(bench: &Bench) -> Process {
-    let mut server = bench.internet().spawn(&["iperf3", "--server", "--forceflush"]).unwrap();
-    server.wait_for_output("listening", PATIENCE).unwrap();
-    server
-}
-
 /// Runs iperf3 from `device`, up and down over both families; returns the octets that arrived at
 /// the receivers: sent by the device, received by it.
 fn traffic(device: &Namespace) -> (u64, u64) {
@@ -36,30 +26,15 @@ fn traffic(device: &Namespace) -> (u64, u64) {
     let mut moved = (0, 0);
     for host in [GERMANY.ipv4, GERMANY.ipv6.unwrap()] {
         for down in [false, true] {
-            let mut command = vec!["iperf3", "-J", "-c", host, "-t", &seconds];
-            command.extend(down.then_some("-R"));
-            let (text, json) = iperf(device, &command);
-            let received = json["end"]["sum_received"]["bytes"].as_u64();
-            let received = received.unwrap_or_else(|| panic!("{text}"));
-            assert!(received > 1_000_000, "{text}");
+            let options: Vec<_> =
+                ["-t", &*seconds].into_iter().chain(down.then_some("-R")).collect();
+            let end = iperf3::run(device, host, &options).unwrap();
+            let received = end["sum_received"]["bytes"].as_u64().unwrap();
+            assert!(received > 1_000_000, "{end}");
             *if down { &mut moved.1 } else { &mut moved.0 } += received;
         }
     }
     moved
-}
-
-/// What iperf3 says. Its server takes one client at a time, and a moment to be rid of the last one.
-fn iperf(device: &Namespace, command: &[&str]) -> (String, serde_json::Value) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let text = device.run(command).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let busy = json["error"].as_str().is_some_and(|error| error.contains("server is busy"));
-        if !busy || Instant::now() >= deadline {
-            return (text, json);
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn mac_of(name: &str) -> &'static str {
@@ -92,7 +67,7 @@ fn equals_the_interfaces(test: &str, attach: &str, tc_attach: &'static str) {
     let bench = Bench::new(&Options { lan_offloads: false, lan_up: false }).unwrap();
     let sensor = Sensor::start(&bench, &Config::attached(attach, tc_attach));
     bench.lan_up().unwrap();
-    let _server = serve(&bench);
+    let _server = iperf3::serve(bench.internet()).unwrap();
     let galaxy = bench.device("galaxy");
     let (up, down) = traffic(galaxy);
 
@@ -152,7 +127,7 @@ fn counts_what_super_packets_become(test: &str, attach: &str, tc_attach: &'stati
     let sensor = Sensor::start(&bench, &config);
     alone_with_single_frames(&bench, "galaxy");
     bench.lan_up().unwrap();
-    let _server = serve(&bench);
+    let _server = iperf3::serve(bench.internet()).unwrap();
 
     let galaxy = bench.device("galaxy");
     let now = || {
@@ -267,7 +242,7 @@ fn tc_ingress_counts_the_segments_that_tcp_sent() {
     let bench = Bench::new(&Options { lan_offloads: true, lan_up: false }).unwrap();
     let sensor = Sensor::start(&bench, &Config::attached("tc", "auto"));
     bench.lan_up().unwrap();
-    let _server = serve(&bench);
+    let _server = iperf3::serve(bench.internet()).unwrap();
     let plug = bench.device("smart-plug");
     traffic(plug);
     let (report, [_, lan1]) = when_silent(&bench, &sensor);

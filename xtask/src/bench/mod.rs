@@ -22,6 +22,7 @@
 //! the device's end comparable to the gateway's. (Devices don't talk to each other; the switch
 //! would not show such frames to the gateway.)
 
+pub mod iperf3;
 pub mod namespace;
 pub mod plan;
 pub mod process;

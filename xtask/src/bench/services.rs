@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
+    iperf3,
     namespace::Namespace,
     plan::{GERMANY, HOSTS, LANS, RESOLVER},
     process::Process,
@@ -36,7 +37,7 @@ pub(super) fn start(gateway: &Namespace, internet: &Namespace, dir: &Path) -> Re
         internet.spawn(&[&httpd[..], &[&web]].concat())?,
         tls("-4")?,
         tls("-6")?,
-        internet.spawn(&["iperf3", "--server", "--forceflush"])?,
+        iperf3::serve(internet)?,
         start_resolver(internet, &[RESOLVER], &records())?,
         start_resolver(
             gateway,
@@ -45,7 +46,7 @@ pub(super) fn start(gateway: &Namespace, internet: &Namespace, dir: &Path) -> Re
         )?,
     ];
 
-    for port in [80, 443, 5201] {
+    for port in [80, 443] {
         for host in [GERMANY.ipv4].into_iter().chain(GERMANY.ipv6) {
             wait_for_listener(internet, host, port, &mut services)?;
         }
