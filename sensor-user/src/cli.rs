@@ -138,6 +138,23 @@ pub struct SensorArgs {
     /// Where the sensor listens, instead of what the configuration says.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Certificates to trust: of a CA, or the sensor's own. Without it, what the web configuration
+    /// names; with --url, the CAs of this machine.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Certificate to show to the sensor, where its web configuration asks for one.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Private key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// User of the web configuration's `basic_auth_users`; the password is the first line of
+    /// --password-file, else the environment's LABGATE_PASSWORD.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// File whose first line is the password.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// What to show.

@@ -11,6 +11,7 @@ pub mod interfaces;
 pub mod join;
 pub mod kernel;
 pub mod model;
+pub mod pem;
 pub mod reload;
 pub mod service;
 pub mod sinks;

@@ -32,6 +32,10 @@ pub struct DeviceSummary {
     pub random_mac: bool,
     /// Group from the configuration; empty for an unknown device.
     pub group: String,
+    /// IP addresses that it has on the LAN now, as in the report.
+    pub addresses: Vec<String>,
+    /// Host names that it gave by DHCP, as in the report.
+    pub host_names: Vec<String>,
     /// The countries and classes of special-purpose ranges it was in contact with.
     pub countries: Vec<String>,
     /// Its rows of `/api/v1/destinations`, without address detail.

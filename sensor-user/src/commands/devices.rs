@@ -11,7 +11,7 @@ use super::{
 };
 use crate::cli::{DeviceArgs, Format};
 
-const TABLE: [Column<DeviceSummary>; 9] = [
+const TABLE: [Column<DeviceSummary>; 11] = [
     text("device", |row| row.name.clone()),
     text("mac", |row| row.mac.clone()),
     text(
@@ -21,6 +21,8 @@ const TABLE: [Column<DeviceSummary>; 9] = [
         },
     ),
     text("group", |row| row.group.clone()),
+    text("address", |row| first(&row.addresses)),
+    text("host name", |row| first(&row.host_names)),
     text("countries", |row| row.countries.join(" ")),
     number("alerts", |row| row.alerts.to_string()),
     number("tx bytes", |row| row.tx_bytes.to_string()),
@@ -28,12 +30,14 @@ const TABLE: [Column<DeviceSummary>; 9] = [
     text("last seen", |row| row.last_seen.clone().unwrap_or_else(|| "never".to_owned())),
 ];
 
-const CSV: [Column<DeviceSummary>; 14] = [
+const CSV: [Column<DeviceSummary>; 16] = [
     text("name", |row| row.name.clone()),
     text("mac", |row| row.mac.clone()),
     text("vendor", |row| row.vendor.clone()),
     text("random_mac", |row| row.random_mac.to_string()),
     text("group", |row| row.group.clone()),
+    text("addresses", |row| row.addresses.join(" ")),
+    text("host_names", |row| row.host_names.join(" ")),
     text("countries", |row| row.countries.join(" ")),
     number("destinations", |row| row.destinations.to_string()),
     number("alerts", |row| row.alerts.to_string()),
@@ -44,6 +48,15 @@ const CSV: [Column<DeviceSummary>; 14] = [
     text("first_seen", |row| row.first_seen.clone().unwrap_or_default()),
     text("last_seen", |row| row.last_seen.clone().unwrap_or_default()),
 ];
+
+/// The first, and how many more there are.
+fn first(values: &[String]) -> String {
+    match values {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, more @ ..] => format!("{first} +{}", more.len()),
+    }
+}
 
 /// Asks the running sensor for its devices and prints them.
 ///

@@ -35,6 +35,10 @@ fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let random = if device.random_mac { ", random MAC" } else { "" };
         let vendor = if device.vendor.is_empty() { "unknown vendor" } else { &device.vendor };
         line(format!("{} ({}, {vendor}{random})", device.name, device.mac))?;
+        let now: Vec<_> = device.host_names.iter().chain(&device.addresses).map(|s| &**s).collect();
+        if !now.is_empty() {
+            line(format!("  at {}", now.join(", ")))?;
+        }
         for destination in &device.destinations {
             line(format!("  {}", destination_line(destination)))?;
         }

@@ -15,7 +15,9 @@ use sensor_common::report::{
 use super::{
     Contact, Detail, DeviceState, Places, Rule, State,
     device::{Row, RowKey},
-    report::{DestinationKey, Destinations, alert_report, destination_report, destinations_of},
+    report::{
+        DestinationKey, Destinations, alert_report, destination_report, destinations_of, texts,
+    },
     rfc3339,
 };
 use crate::model::{Attribution, Country, DeviceId, DeviceInfo, Mac, Protocol};
@@ -150,12 +152,15 @@ impl State {
         let countries = countries_of(device, &self.places);
         let destinations = destinations_of(device, Detail::Prefix, &self.places, |_, _| true);
         let info = device.info();
+        let whereabouts = self.whereabouts_of(device);
         DeviceSummary {
             name: info.name.to_string(),
             mac: info.mac_list(),
             vendor: info.vendor.to_string(),
             random_mac: info.random_mac(),
             group: info.group.to_string(),
+            addresses: texts(&whereabouts.addresses),
+            host_names: texts(&whereabouts.host_names),
             countries: countries.iter().map(ToString::to_string).collect(),
             destinations: destinations.len() as u64,
             alerts,

@@ -39,12 +39,16 @@ pub fn rfc3339(unix_nanos: u64) -> String {
 }
 
 impl State {
+    /// Where a device is now; nowhere if it has not said.
+    pub(super) fn whereabouts_of(&self, device: &DeviceState) -> &Whereabouts {
+        static NOWHERE: Whereabouts = Whereabouts { addresses: Vec::new(), host_names: Vec::new() };
+        self.whereabouts.get(&device.info().id).unwrap_or(&NOWHERE)
+    }
+
     /// The state in the common JSON form: devices by name, destinations by bytes, most first.
     pub fn report(&self, detail: Detail) -> Report {
-        let nowhere = Whereabouts::default();
         let report = |device: &DeviceState| {
-            let whereabouts = self.whereabouts.get(&device.info().id).unwrap_or(&nowhere);
-            device_report(device, whereabouts, detail, &self.places)
+            device_report(device, self.whereabouts_of(device), detail, &self.places)
         };
         let mut devices: Vec<_> = self.devices().map(report).collect();
         devices.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
@@ -191,6 +195,10 @@ pub(super) fn destinations_of<'a>(
     destinations
 }
 
+pub(super) fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
 fn device_report(
     device: &DeviceState,
     whereabouts: &Whereabouts,
@@ -209,8 +217,8 @@ fn device_report(
         vendor: info.vendor.to_string(),
         random_mac: info.random_mac(),
         group: info.group.to_string(),
-        addresses: whereabouts.addresses.iter().map(ToString::to_string).collect(),
-        host_names: whereabouts.host_names.iter().map(ToString::to_string).collect(),
+        addresses: texts(&whereabouts.addresses),
+        host_names: texts(&whereabouts.host_names),
         destinations: destinations
             .into_iter()
             .map(|(key, row)| destination_report(&key, &row))

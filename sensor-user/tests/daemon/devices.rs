@@ -14,7 +14,9 @@ use xtask::bench::{
     plan::{DEVICES, GERMANY, INDIA},
 };
 
-use crate::sensor::{Config, LABGATE, PATIENCE, Sensor, device, launch_file, ping, send_udp, sum};
+use crate::sensor::{
+    Config, LABGATE, PATIENCE, Sensor, URL, device, launch_file, ping, send_udp, sum,
+};
 
 /// Without these devices, at a known path.
 fn write(bench: &Bench, config: &Config, strangers: &[&str]) -> PathBuf {
@@ -110,6 +112,10 @@ fn a_stranger_is_adopted_while_it_talks() {
     sensor.process.wait_for_output("is damaged and is left as it is", PATIENCE).unwrap();
     assert_eq!(discarded(&sensor.settled(), "handset"), 3);
     assert!(labgate_device(&bench, &path, &["forget", "handset"]).is_err());
+    let check =
+        || bench.gateway().run(&[LABGATE, "check", "--config", path.to_str().unwrap()]).unwrap();
+    let found = check();
+    assert!(found.contains("warning: adopted devices would be unknown: "), "{found}");
     assert_eq!(fs::read(&file).unwrap(), good[..40]);
     assert!(sensor.stop().contains("not reloaded"));
 
@@ -130,7 +136,9 @@ fn a_stranger_is_adopted_while_it_talks() {
     assert_eq!(report.alerts[0].device, "handset");
 
     // The configuration wins.
+    assert!(check().contains("devices: 1 adopted, in "));
     fs::write(&path, config.text()).unwrap();
+    assert!(check().contains("which has no effect: the configuration names it"));
     sensor.process.wait_for_output("which has no effect", PATIENCE).unwrap();
     let report = wait_for(&sensor, |report| report.devices.iter().any(|d| d.name == "redmi-1s"));
     assert_eq!(discarded(&report, "redmi-1s"), 1);
@@ -244,6 +252,10 @@ fn addresses_and_host_names_are_shown() {
     assert!(leased("galaxy") && leased("xiaomi-1d:53:02"), "{report:#?}");
     // dnsmasq itself does not take such a name.
     assert!(device(&report, "xiaomi-1d:53:02").host_names.is_empty(), "{report:#?}");
+    for command in [&["status"][..], &["devices", "--format", "csv"]] {
+        let shown = gateway.run(&[&[LABGATE], command, &["--url", URL]].concat()).unwrap();
+        assert!(shown.contains("galaxy-s5") && shown.contains(spec.ipv6), "{shown}");
+    }
 
     // Whatever else ends up in that file.
     let hostile = format!(

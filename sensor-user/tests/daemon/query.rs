@@ -53,7 +53,10 @@ fn devices_and_destinations_can_be_asked_for() {
     assert!(galaxy.countries.iter().any(|country| country == "CN"), "{json}");
     let (csv, ..) = ask("labgate devices --country CN --since 1h --format csv");
     let lines: Vec<_> = csv.split("\r\n").collect();
-    assert!(lines[0].starts_with("name,mac,vendor,random_mac,group,countries,"), "{csv}");
+    assert!(
+        lines[0].starts_with("name,mac,vendor,random_mac,group,addresses,host_names,countries,"),
+        "{csv}"
+    );
     assert!(lines[1].starts_with("galaxy,8c:77:12:5a:11:04,"), "{csv}");
     assert_eq!(lines[2..], [""], "{csv}");
 

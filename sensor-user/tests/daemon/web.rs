@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use xtask::bench::{Bench, Namespace, Options, Process, plan::GERMANY};
 
 use crate::sensor::{
-    Config, PATIENCE, Sensor, launch, launch_file, one_sentence, refusal, send_udp,
+    Config, LABGATE, PATIENCE, Sensor, launch, launch_file, one_sentence, refusal, send_udp,
 };
 
 const HTTPS: &str = "https://127.0.0.1:9469";
@@ -105,7 +105,11 @@ impl<'a> Lab<'a> {
     fn start(&self, web: &str) -> Process {
         put(&self.dir.join("web.yaml"), web);
         let config = Config { more: "web_config: web.yaml\n".to_owned(), ..Config::default() };
-        let mut process = launch_file(self.namespace, &config.write(&self.dir));
+        self.launch(&config.write(&self.dir))
+    }
+
+    fn launch(&self, config: &Path) -> Process {
+        let mut process = launch_file(self.namespace, config);
         process.wait_for_output("counting; metrics are at https://", PATIENCE).unwrap();
         process
     }
@@ -263,13 +267,97 @@ fn a_bad_web_configuration_stops_the_start() {
         one_sentence(start())
     };
     let said = told("nowhere.pem", "server.key");
-    assert!(said.contains("can't read cert ") && said.contains("nowhere.pem: No such"), "{said}");
+    assert!(
+        said.contains("can't read the certificate ") && said.contains("nowhere.pem: No such"),
+        "{said}"
+    );
     let said = told("server.key", "server.key");
-    assert!(said.contains("`cert_file` ") && said.contains("holds no certificate"), "{said}");
+    assert!(said.contains("the certificate ") && said.contains("holds no certificate"), "{said}");
     let said = told("server.pem", "server.pem");
-    assert!(said.contains("`key_file` ") && said.contains("holds no private key"), "{said}");
+    assert!(said.contains("the key ") && said.contains("holds no private key"), "{said}");
     let said = told("server.pem", "other.key");
-    assert!(said.contains("can't use `cert_file` ") && said.contains("other.key: "), "{said}");
+    assert!(said.contains("can't use the certificate ") && said.contains("other.key: "), "{said}");
+}
+
+/// `labgate` finds out by the configuration how the sensor is to be asked, and says what is missing.
+#[test]
+fn the_commands_ask_over_https() {
+    if !xtask::require_root("the_commands_ask_over_https") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let lab = Lab::new(&bench);
+    for name in ["server", "ca", "other"] {
+        lab.certificate(name);
+    }
+    lab.client_certificate("client", "ca");
+    let tls = "cert_file: server.pem, key_file: server.key";
+    let web = |tls: &str| format!("tls_server_config: {{ {tls} }}\n{}", users("secret"));
+    put(&lab.dir.join("web.yaml"), &web(tls));
+    let config = Config { more: "web_config: web.yaml\n".to_owned(), ..Config::default() };
+    let config = config.write(&lab.dir).display().to_string();
+    let mut process = lab.launch(config.as_ref());
+    put(&lab.dir.join("password"), "secret\n");
+    let ask = |line: &str| {
+        let output = lab.namespace.command("sh").args(["-c", line]).current_dir(&lab.dir).output();
+        let output = output.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let fails = |options: &str, expected: &str| {
+        let (code, said) = ask(&format!("{LABGATE} devices {options}"));
+        assert!(code == Some(1) && said.contains(expected), "{options}: {said}");
+    };
+    let works = |line: &str| {
+        let (code, said) = ask(line);
+        assert!(code == Some(0) && said.contains("DB-IP"), "{line}: {said}");
+    };
+    let lab_user = "--user lab --password-file password";
+    let by_url = format!("--url {HTTPS}");
+
+    // The certificate is its own CA; by the configuration it is known, else it has to be named.
+    works(&format!("{LABGATE} devices --config {config} {lab_user}"));
+    works(&format!("LABGATE_PASSWORD=secret {LABGATE} devices --config {config} --user lab"));
+    works(&format!("{LABGATE} devices {by_url} --ca-file server.pem {lab_user}"));
+    fails(&format!("{by_url} --ca-file other.pem {lab_user}"), "`--ca-file`");
+    fails(&format!("{by_url} {lab_user}"), "`--ca-file`");
+    fails(&format!("{by_url} --ca-file nowhere.pem"), "can't read the CA nowhere.pem: No such");
+    fails(&format!("{by_url} --ca-file server.key"), "the CA server.key holds no certificate");
+    fails("--url http://127.0.0.1:9469", "speaks HTTPS, by its web configuration");
+    fails(
+        &format!("--config {config}"),
+        "; give them with `--user NAME`, and `--password-file FILE`",
+    );
+    fails(&format!("--config {config} --user lab"), "the password of `lab` is missing");
+    fails(
+        &format!("--config {config} --user me --password-file password"),
+        "knows no user `me` with",
+    );
+    fails(
+        &format!("--config {config} --user lab --password-file x"),
+        "can't read the password file x: No",
+    );
+
+    // The sensor asks for a certificate.
+    put(
+        &lab.dir.join("web.yaml"),
+        &web(&format!(
+            "{tls}, client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert"
+        )),
+    );
+    process.wait_for_output("reloaded what=\"web_configuration\"", PATIENCE).unwrap();
+    let user = format!("--config {config} {lab_user}");
+    works(&format!("{LABGATE} devices {user} --cert client.pem --key client.key"));
+    fails(&user, "asks for a certificate; show one with `--cert` and `--key`");
+    fails(&format!("{user} --cert other.pem --key other.key"), "know the CA of `--cert`?");
+    fails(&format!("{user} --cert client.pem --key other.key"), "can't use the certificate client");
+    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+
+    let config = Config { more: String::new(), ..Config::default() };
+    let mut process = launch_file(lab.namespace, &config.write(&lab.dir));
+    process.wait_for_output("counting; metrics are at http://", PATIENCE).unwrap();
+    fails(&format!("{by_url} --ca-file server.pem"), "does not speak HTTPS; ask with http://");
+    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
 }
 
 /// Connections that never begin TLS hold all places, and not for long.

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 
 use super::{instance::Instance, run::sizes};
 use crate::{
+    adopted::StateFile,
     config::{self, Config, WhenMissing},
     host::{Host, overlaps},
     kernel::{
@@ -56,6 +57,7 @@ pub fn check(path: &Path) -> Result<()> {
     for warning in &config.warnings {
         findings.warning(warning);
     }
+    adopted(&config, &mut findings);
     // A sensor that runs here has the port, and its own programs at the hooks.
     let running = Instance::lock().is_err();
     interfaces(&config, running, &mut findings);
@@ -80,6 +82,26 @@ pub fn check(path: &Path) -> Result<()> {
     }
     println!("{}: ok", path.display());
     Ok(())
+}
+
+/// The devices that were adopted; counting goes on without them.
+fn adopted(config: &Config, findings: &mut Findings) {
+    let file = StateFile::of(&config.state_dir);
+    match file.read() {
+        Ok(adopted) => {
+            for warning in adopted.beside(config).1 {
+                findings.warning(warning);
+            }
+            if !adopted.devices().is_empty() {
+                println!(
+                    "devices: {} adopted, in {}",
+                    adopted.devices().len(),
+                    file.path().display()
+                );
+            }
+        }
+        Err(error) => findings.warning(format!("adopted devices would be unknown: {error}")),
+    }
 }
 
 /// Each interface, how they are stacked, and who can reach the listener.

@@ -1,8 +1,7 @@
 //! TLS: what the web configuration says, as rustls wants it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,41 +10,20 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup, ring},
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject as _},
-    },
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use crate::config::{ClientAuth, Curve, Pem, Tls, TlsVersion};
-
-/// A larger file holds something else.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::{
+    config::{ClientAuth, Curve, Pem, Tls, TlsVersion},
+    pem::{Part, PemError},
+};
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read.
-    #[error("can't read {what} {path}: {error}; name another file in the web configuration")]
-    Unreadable {
-        /// The key that names it.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// It holds something else.
-    #[error("{what} holds no {wanted} in PEM format: {error}")]
-    NoPem {
-        /// The key, and its file.
-        what: String,
-        /// What should be there.
-        wanted: &'static str,
-        /// What is wrong.
-        error: pem::Error,
-    },
+    /// A certificate or key is not there.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// The certificate and its key can't be used.
     #[error("can't use {cert} with {key}: {error}")]
     Pair {
@@ -87,11 +65,9 @@ pub(super) fn server_config(tls: &Tls) -> Result<ServerConfig, TlsError> {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let (cert, key) = (Part::new("cert", &tls.cert), Part::new("key", &tls.key));
-    let key_der = PrivateKeyDer::from_pem_slice(&key.read()?)
-        .map_err(|error| key.no_pem("private key", error))?;
+    let (cert, key) = (Part::new("the certificate", &tls.cert), Part::new("the key", &tls.key));
     let mut config = builder
-        .with_single_cert(cert.certificates()?, key_der)
+        .with_single_cert(cert.certificates()?, key.private_key()?)
         .map_err(|error| TlsError::Pair { cert: cert.to_string(), key: key.to_string(), error })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ignore_client_order = tls.prefer_server_cipher_suites;
@@ -154,7 +130,7 @@ fn client_verifier(
     let (Some(ca), true) = (&tls.client_ca, tls.client_auth != ClientAuth::None) else {
         return Ok(None);
     };
-    let part = Part::new("client_ca", ca);
+    let part = Part::new("the clients' CA", ca);
     let unusable = |error: String| TlsError::ClientCa { what: part.to_string(), error };
     let mut roots = RootCertStore::empty();
     for certificate in part.certificates()? {
@@ -167,50 +143,4 @@ fn client_verifier(
         ClientAuth::None | ClientAuth::RequireAndVerify => builder,
     };
     builder.build().map(Some).map_err(|error| unusable(error.to_string()))
-}
-
-/// Something in PEM format, and what messages call it.
-struct Part<'a> {
-    key: &'static str,
-    pem: &'a Pem,
-}
-
-impl<'a> Part<'a> {
-    const fn new(key: &'static str, pem: &'a Pem) -> Self {
-        Self { key, pem }
-    }
-
-    fn read(&self) -> Result<Vec<u8>, TlsError> {
-        let path = match self.pem {
-            Pem::Inline(text) => return Ok(text.as_bytes().to_vec()),
-            Pem::File(path) => path,
-        };
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-            .map_err(|error| TlsError::Unreadable { what: self.key, path: path.clone(), error })?;
-        Ok(bytes)
-    }
-
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let bytes = self.read()?;
-        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        match all {
-            Ok(all) if all.is_empty() => Err(self.no_pem("certificate", pem::Error::NoItemsFound)),
-            other => other.map_err(|error| self.no_pem("certificate", error)),
-        }
-    }
-
-    fn no_pem(&self, wanted: &'static str, error: pem::Error) -> TlsError {
-        TlsError::NoPem { what: self.to_string(), wanted, error }
-    }
-}
-
-impl std::fmt::Display for Part<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.pem {
-            Pem::File(path) => write!(f, "`{}_file` {}", self.key, path.display()),
-            Pem::Inline(_) => write!(f, "`{}`", self.key),
-        }
-    }
 }
