@@ -113,7 +113,7 @@ pub struct Destination {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Alert {
-    /// `country_not_allowed` or `watched_prefix`.
+    /// `country_not_allowed`, `watched_prefix` or `watched_operator`.
     pub rule: String,
     /// Name of the device.
     pub device: String,
@@ -123,8 +123,14 @@ pub struct Alert {
     pub severity: String,
     /// First packet of the breach.
     pub since: String,
+    /// Last packet of it, to the epoch.
+    pub last_seen: String,
     /// Far prefix of the first packet.
     pub prefix: String,
+    /// Autonomous system of the first packet; 0 for none.
+    pub asn: u32,
+    /// Its name; empty where unknown.
+    pub operator: String,
 }
 
 /// The balance. `seen` is counted at the programs' entry, all else where it went; with the books

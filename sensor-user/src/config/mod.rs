@@ -189,6 +189,8 @@ pub struct Policy {
     pub groups: BTreeMap<String, GroupPolicy>,
     /// Networks of special interest, without host bits; they may overlap.
     pub watched_prefixes: Vec<IpNet>,
+    /// Autonomous systems of special interest, by number.
+    pub watched_operators: BTreeSet<u32>,
     /// The group of all MAC addresses that no device has; `None` for no rules.
     pub unknown_devices: Option<String>,
 }

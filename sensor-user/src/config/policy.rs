@@ -39,7 +39,7 @@ impl Groups<'_> {
 /// The policy and the names of its groups.
 pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy, Groups<'a>) {
     let (mut policy, mut known) = (Policy::default(), Groups::default());
-    let keys = &["groups", "watched_prefixes", "unknown_devices"];
+    let keys = &["groups", "watched_prefixes", "watched_operators", "unknown_devices"];
     let Some(fields) = root.get("policy").and_then(|field| reader.fields(field, keys)) else {
         return (policy, known);
     };
@@ -48,6 +48,9 @@ pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy,
     }
     if let Some(field) = fields.get("watched_prefixes") {
         policy.watched_prefixes = watched_prefixes(reader, field);
+    }
+    if let Some(field) = fields.get("watched_operators") {
+        policy.watched_operators = watched_operators(reader, field);
     }
     if let Some(field) = fields.get("unknown_devices") {
         let typed = reader.text(field, "write a group's name, or remove the line");
@@ -81,6 +84,15 @@ fn watched_prefixes<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Vec<IpNet
         }
     }
     prefixes
+}
+
+fn watched_operators<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> BTreeSet<u32> {
+    let mut places = HashMap::new();
+    for item in reader.items(field) {
+        let Some(asn) = values::number(reader, &item, &(1..=u32::MAX)) else { continue };
+        reader.unique(&mut places, asn, &item.at, &format!("AS number {asn}"));
+    }
+    places.into_keys().collect()
 }
 
 fn groups<'a>(

@@ -1,7 +1,7 @@
 //! The policy: which traffic is a breach, and each breach raised once.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -17,7 +17,17 @@ use crate::{
 #[derive(Debug)]
 pub struct Engine {
     policy: Policy,
-    raised: HashSet<Breach>,
+    /// In the order they were raised.
+    raised: HashMap<Breach, usize>,
+}
+
+/// What an epoch brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// The breaches that are new, by the time of their first packet.
+    pub new: Vec<Alert>,
+    /// Earlier ones that occurred again, by their place among all that were ever new.
+    pub again: BTreeSet<usize>,
 }
 
 /// What is raised only once.
@@ -25,12 +35,13 @@ pub struct Engine {
 enum Breach {
     Country(DeviceId, Country),
     Watched(DeviceId, Option<IpNet>),
+    Operator(DeviceId, u32),
 }
 
 impl Engine {
     /// An engine that has raised nothing yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, raised: HashSet::new() }
+        Self { policy, raised: HashMap::new() }
     }
 
     /// Judges by another policy from here on. What was raised stays raised.
@@ -38,23 +49,31 @@ impl Engine {
         self.policy = policy;
     }
 
-    /// The breaches that are new in this epoch, by the time of their first packet.
-    pub fn judge(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) -> Vec<Alert> {
+    /// The breaches in this epoch.
+    pub fn judge(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) -> Judgement {
         let mut found: HashMap<Breach, Alert> = HashMap::new();
+        let mut again = BTreeSet::new();
         for flow in record.flows.iter().filter(|flow| flow.tally.packets > 0) {
             let Some(device) = devices.get(flow.device.0 as usize) else { continue };
             for (breach, prefix) in self.breaches(flow, device) {
-                if !self.raised.contains(&breach) {
-                    collect(&mut found, breach, prefix, flow, device);
+                if let Some(place) = self.raised.get(&breach) {
+                    again.insert(*place);
+                } else {
+                    let alert = found.entry(breach).or_insert_with(|| Alert {
+                        last_seen: record.ended,
+                        ..alert(breach.rule(), prefix, flow, device)
+                    });
+                    add(alert, prefix, flow);
                 }
             }
         }
-        self.raised.extend(found.keys());
-        let mut alerts: Vec<_> = found.into_values().collect();
-        alerts.sort_by(|a, b| {
-            (a.since, &a.device, a.rule, a.prefix).cmp(&(b.since, &b.device, b.rule, b.prefix))
-        });
-        alerts
+        let mut new: Vec<_> = found.into_iter().collect();
+        let order = |alert: &Alert| (alert.since, alert.device.clone(), alert.rule, alert.prefix);
+        new.sort_by_cached_key(|(_, alert)| order(alert));
+        for (breach, _) in &new {
+            self.raised.insert(*breach, self.raised.len());
+        }
+        Judgement { new: new.into_iter().map(|(_, alert)| alert).collect(), again }
     }
 
     /// Every rule that a flow breaks, with the prefix to show for it.
@@ -65,24 +84,15 @@ impl Engine {
     ) -> impl Iterator<Item = (Breach, Option<IpNet>)> + use<> {
         let far = &flow.attribution;
         let forbidden =
-            self.group_policy(device).is_some_and(|group| is_outside(far.country, group));
+            rules(&self.policy, device).is_some_and(|(_, rules)| is_outside(far.country, rules));
         let country = forbidden.then_some((Breach::Country(device.id, far.country), far.prefix));
         let watched = far.watched.then(|| {
             let prefix = self.watched_prefix(flow.address).or(far.prefix);
             (Breach::Watched(device.id, prefix), prefix)
         });
-        country.into_iter().chain(watched)
-    }
-
-    /// Unknown devices follow the policy of the group that stands in for them, if there is one;
-    /// so does their pool, or else a flood of MAC addresses would be a way around the policy.
-    fn group_policy(&self, device: &DeviceInfo) -> Option<&GroupPolicy> {
-        let group = match device.kind {
-            DeviceKind::Configured => &*device.group,
-            DeviceKind::Unknown | DeviceKind::Pool => self.policy.unknown_devices.as_deref()?,
-            DeviceKind::Group => return None,
-        };
-        self.policy.groups.get(group)
+        let operator = self.policy.watched_operators.contains(&far.asn);
+        let operator = operator.then_some((Breach::Operator(device.id, far.asn), far.prefix));
+        country.into_iter().chain(watched).chain(operator)
     }
 
     /// The network as the policy names it, where the prefix may be a smaller one inside it.
@@ -91,6 +101,18 @@ impl Engine {
         let watched = self.policy.watched_prefixes.iter();
         watched.filter(|net| net.contains(&address)).max_by_key(|net| net.prefix_len()).copied()
     }
+}
+
+/// The group whose rules hold for a device, and the rules. Unknown devices follow those of the group that
+/// stands in for them, if there is one; so does their pool, or else a flood of MAC addresses would be
+/// a way around the policy.
+pub fn rules<'a>(policy: &'a Policy, device: &'a DeviceInfo) -> Option<(&'a str, &'a GroupPolicy)> {
+    let group = match device.kind {
+        DeviceKind::Configured => &*device.group,
+        DeviceKind::Unknown | DeviceKind::Pool => policy.unknown_devices.as_deref()?,
+        DeviceKind::Group => return None,
+    };
+    policy.groups.get(group).map(|rules| (group, rules))
 }
 
 /// One structured line in the log.
@@ -119,29 +141,40 @@ fn is_outside(country: Country, group: &GroupPolicy) -> bool {
     !group.allowed_countries.contains(&code)
 }
 
-fn collect(
-    found: &mut HashMap<Breach, Alert>,
-    breach: Breach,
-    prefix: Option<IpNet>,
-    flow: &Flow,
-    device: &DeviceInfo,
-) {
-    let alert = found.entry(breach).or_insert_with(|| Alert {
-        rule: match breach {
-            Breach::Country(..) => Rule::CountryNotAllowed,
-            Breach::Watched(..) => Rule::WatchedPrefix,
-        },
+impl Breach {
+    const fn rule(self) -> Rule {
+        match self {
+            Self::Country(..) => Rule::CountryNotAllowed,
+            Self::Watched(..) => Rule::WatchedPrefix,
+            Self::Operator(..) => Rule::WatchedOperator,
+        }
+    }
+}
+
+/// An alert for a flow, nothing counted yet.
+fn alert(rule: Rule, prefix: Option<IpNet>, flow: &Flow, device: &DeviceInfo) -> Alert {
+    Alert {
+        rule,
         device: device.name.clone(),
         country: flow.attribution.country,
         prefix,
+        asn: flow.attribution.asn,
+        operator: flow.attribution.operator.clone(),
         since: flow.first_seen,
+        last_seen: 0,
         packets: 0,
         bytes: 0,
-    });
+    }
+}
+
+/// Counts a flow; the one that was first tells the far end.
+fn add(alert: &mut Alert, prefix: Option<IpNet>, flow: &Flow) {
     if flow.first_seen < alert.since {
         alert.since = flow.first_seen;
         alert.country = flow.attribution.country;
         alert.prefix = prefix;
+        alert.asn = flow.attribution.asn;
+        alert.operator = flow.attribution.operator.clone();
     }
     alert.packets += flow.tally.packets;
     alert.bytes += flow.tally.bytes;
@@ -163,6 +196,7 @@ mod tests {
                 "42.62.0.0/16".parse().unwrap(),
                 "42.62.48.0/24".parse().unwrap(),
             ],
+            watched_operators: [45102].into(),
             unknown_devices: None,
         }
     }
@@ -182,7 +216,7 @@ mod tests {
         let home = fixture::flow(0, Direction::Tx, &country("IN"), 5, 500);
         let record = fixture::record(1, vec![late.clone(), early.clone(), home]);
 
-        let alerts = engine.judge(&record, &devices);
+        let alerts = engine.judge(&record, &devices).new;
         assert_eq!(
             alerts,
             [Alert {
@@ -190,17 +224,24 @@ mod tests {
                 device: "redmi".into(),
                 country: Country::Iso(*b"CN"),
                 prefix: early.attribution.prefix,
+                asn: early.attribution.asn,
+                operator: early.attribution.operator.clone(),
                 since: early.first_seen,
+                last_seen: record.ended,
                 packets: 5,
                 bytes: 500,
             }]
         );
-        assert_eq!(engine.judge(&record, &devices), [], "raised twice");
+        assert_eq!(engine.judge(&record, &devices).new, [], "raised twice");
 
-        // Another country, and another device, are each a breach of their own.
+        // Another country, and another device, are each a breach of their own; the first lasts.
         let us = fixture::flow(0, Direction::Tx, &country("US"), 1, 60);
         let other = fixture::flow(1, Direction::Tx, &country("CN"), 1, 60);
-        let alerts = engine.judge(&fixture::record(2, vec![us, other, late]), &devices);
+        let Judgement { new: alerts, again } =
+            engine.judge(&fixture::record(2, vec![us, other.clone(), late]), &devices);
+        assert_eq!(again, [0].into());
+        let again = engine.judge(&fixture::record(3, vec![other]), &devices).again;
+        assert_eq!(again, [2].into(), "by its place");
         let raised: Vec<_> = alerts.iter().map(|a| (&*a.device, a.country.to_string())).collect();
         assert_eq!(raised, [("redmi", "US".into()), ("watch", "CN".into())]);
     }
@@ -215,7 +256,7 @@ mod tests {
         ]
         .map(|country| fixture::flow(0, Direction::Tx, &Far { country, ..Far::default() }, 1, 60));
         let mut engine = Engine::new(policy());
-        assert_eq!(engine.judge(&fixture::record(1, flows.into()), &fixture::devices()), []);
+        assert_eq!(engine.judge(&fixture::record(1, flows.into()), &fixture::devices()).new, []);
     }
 
     #[test]
@@ -223,11 +264,11 @@ mod tests {
         let record =
             fixture::record(1, vec![fixture::flow(0, Direction::Tx, &country("ZZ"), 1, 60)]);
         let mut engine = Engine::new(policy());
-        assert_eq!(engine.judge(&record, &fixture::devices()).len(), 1);
+        assert_eq!(engine.judge(&record, &fixture::devices()).new.len(), 1);
 
         let mut lenient = policy();
         lenient.groups.get_mut("phones").unwrap().allowed_countries.insert(*b"ZZ");
-        assert_eq!(Engine::new(lenient).judge(&record, &fixture::devices()), []);
+        assert_eq!(Engine::new(lenient).judge(&record, &fixture::devices()).new, []);
     }
 
     #[test]
@@ -237,10 +278,10 @@ mod tests {
             [2, 3, 4, 5].map(|device| fixture::flow(device, Direction::Tx, &country("CN"), 1, 60));
         let record = fixture::record(1, flows.into());
         let devices = fixture::devices();
-        assert_eq!(Engine::new(policy()).judge(&record, &devices), []);
+        assert_eq!(Engine::new(policy()).judge(&record, &devices).new, []);
 
         let strict = Policy { unknown_devices: Some("phones".into()), ..policy() };
-        let alerts = Engine::new(strict).judge(&record, &devices);
+        let alerts = Engine::new(strict).judge(&record, &devices).new;
         let raised: Vec<_> = alerts.iter().map(|alert| &*alert.device).collect();
         assert_eq!(raised, ["02:00:00:00:00:99", "unknown"]);
     }
@@ -259,12 +300,29 @@ mod tests {
         let record = fixture::record(1, flows.into());
         let mut engine = Engine::new(policy());
 
-        let alerts = engine.judge(&record, &fixture::devices());
+        let alerts = engine.judge(&record, &fixture::devices()).new;
         assert_eq!(alerts.len(), 1, "{alerts:?}");
         assert_eq!(alerts[0].rule, Rule::WatchedPrefix);
         assert_eq!(alerts[0].prefix, Some("42.62.48.0/24".parse().unwrap()), "the most specific");
         assert_eq!(alerts[0].packets, 2);
-        assert_eq!(engine.judge(&record, &fixture::devices()), [], "raised twice");
+        assert_eq!(engine.judge(&record, &fixture::devices()).new, [], "raised twice");
+    }
+
+    #[test]
+    fn a_watched_operator_raises_once_per_device_whatever_its_country() {
+        let far = Far { asn: 45102, operator: "Alibaba", ..country("SG") };
+        let elsewhere = Far { country: fixture::country("US"), ..far.clone() };
+        let other = Far { asn: 45103, ..far.clone() };
+        let flows =
+            [&far, &elsewhere, &other].map(|far| fixture::flow(2, Direction::Tx, far, 1, 60));
+        let record = fixture::record(1, flows.into());
+        let mut engine = Engine::new(policy());
+
+        let alerts = engine.judge(&record, &fixture::devices()).new;
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        assert_eq!((alerts[0].rule, alerts[0].asn), (Rule::WatchedOperator, 45102));
+        assert_eq!((&*alerts[0].operator, alerts[0].packets), ("Alibaba", 2));
+        assert_eq!(engine.judge(&record, &fixture::devices()).new, [], "raised twice");
     }
 
     use crate::model::Direction;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::alerts::Judgement;
 use crate::{
     config::{Config, Policy},
     join::geo::{self, GeoDb},
@@ -60,13 +61,14 @@ impl Sinks {
     /// the inventory's whole list.
     pub fn publish(&mut self, record: &EpochRecord, devices: &[DeviceInfo], times: EpochTimes) {
         let began = Instant::now();
-        let alerts = self.alerts.judge(record, devices);
-        for alert in &alerts {
+        let Judgement { new, again } = self.alerts.judge(record, devices);
+        for alert in &new {
             alerts::log(alert);
         }
         self.shared.update(|state| {
             state.apply(record, devices);
-            state.raise(alerts);
+            state.renew(again, record.ended);
+            state.raise(new);
             let timings = state.timings_mut();
             timings.flip.add(times.flip);
             timings.drain.add(times.drain);

@@ -8,7 +8,9 @@ pub(super) const OF_LABEL_SET: usize = 6;
 pub(super) const OF_PREFIX: usize = 4;
 /// Of a country: first and last contact.
 pub(super) const OF_CONTACT: usize = 2;
-/// Of an operator or a breach of the policy: one.
+/// Of a breach of the policy: first and last packet.
+pub(super) const OF_BREACH: usize = 2;
+/// Of an operator: its name.
 const OF_INFO: usize = 1;
 /// What each device has, or can get at any time: its info, what was folded by kind, the prefixes `other`,
 /// none and expired, and the label sets without a country of their own, live and expired.
@@ -62,7 +64,7 @@ impl Budget {
         fits
     }
 
-    /// For one name of an operator, or one breach of the policy.
+    /// For one name of an operator.
     pub(super) fn take_info(&mut self) -> bool {
         self.take(OF_INFO, false)
     }

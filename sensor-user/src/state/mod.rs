@@ -101,6 +101,8 @@ pub struct Setup {
     pub networks: Vec<geo::NamedNetwork>,
     /// The attribution that their licences ask for.
     pub attribution: String,
+    /// What the bench allows.
+    pub policy: config::Policy,
 }
 
 impl Setup {
@@ -112,6 +114,7 @@ impl Setup {
             max_age: config.databases.max_age,
             networks: geo.named().to_vec(),
             attribution: geo.attribution(),
+            policy: config.policy.clone(),
         }
     }
 }
@@ -123,17 +126,21 @@ pub enum Rule {
     CountryNotAllowed,
     /// A packet was exchanged with a watched prefix.
     WatchedPrefix,
+    /// A packet was exchanged with a network of a watched operator.
+    WatchedOperator,
 }
 
 impl Rule {
     /// Every rule there is.
-    pub const ALL: [Self; 2] = [Self::CountryNotAllowed, Self::WatchedPrefix];
+    pub const ALL: [Self; 3] =
+        [Self::CountryNotAllowed, Self::WatchedPrefix, Self::WatchedOperator];
 
     /// Its name in logs, metrics and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CountryNotAllowed => "country_not_allowed",
             Self::WatchedPrefix => "watched_prefix",
+            Self::WatchedOperator => "watched_operator",
         }
     }
 
@@ -141,7 +148,7 @@ impl Rule {
     pub const fn severity(self) -> &'static str {
         match self {
             Self::CountryNotAllowed => "critical",
-            Self::WatchedPrefix => "warning",
+            Self::WatchedPrefix | Self::WatchedOperator => "warning",
         }
     }
 }
@@ -157,8 +164,14 @@ pub struct Alert {
     pub country: Country,
     /// The watched prefix, else the far prefix of the first packet.
     pub prefix: Option<IpNet>,
+    /// The autonomous system of the first packet; 0 for none.
+    pub asn: u32,
+    /// Its name; empty where unknown.
+    pub operator: Arc<str>,
     /// Time of the first packet, Unix time in nanoseconds.
     pub since: u64,
+    /// End of the epoch of the last packet, Unix time in nanoseconds.
+    pub last_seen: u64,
     /// Packets of the breach in the epoch that raised it, both directions.
     pub packets: u64,
     /// Bytes of the breach in the epoch that raised it, both directions.
@@ -252,10 +265,20 @@ impl State {
     /// Adds alerts, each of which the caller raises only once.
     pub fn raise(&mut self, alerts: impl IntoIterator<Item = Alert>) {
         for alert in alerts {
-            if self.budget.take_info() {
+            if self.budget.take(budget::OF_BREACH, false) {
                 self.alert_series.push(self.alerts.len());
             }
             self.alerts.push(alert);
+        }
+    }
+
+    /// Notes that alerts, by their places in [`alerts`](Self::alerts), have occurred again in an epoch
+    /// that ended at Unix time `ended` in nanoseconds.
+    pub fn renew(&mut self, again: impl IntoIterator<Item = usize>, ended: u64) {
+        for place in again {
+            if let Some(alert) = self.alerts.get_mut(place) {
+                alert.last_seen = alert.last_seen.max(ended);
+            }
         }
     }
 

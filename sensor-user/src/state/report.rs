@@ -137,7 +137,10 @@ pub(super) fn alert_report(alert: &super::Alert) -> Alert {
         country: alert.country.to_string(),
         severity: alert.rule.severity().to_owned(),
         since: rfc3339(alert.since),
+        last_seen: rfc3339(alert.last_seen),
         prefix: alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+        asn: alert.asn,
+        operator: alert.operator.to_string(),
     }
 }
 

@@ -264,10 +264,16 @@ fn reported() -> State {
         device: "redmi".into(),
         country: fixture::country("CN"),
         prefix: Some("42.62.48.0/24".parse().unwrap()),
+        asn: 45102,
+        operator: "Alibaba".into(),
         since: START + 500_000_000,
+        last_seen: START + 1_000_000_000,
         packets: 3,
         bytes: 1704,
     }]);
+    state.renew([0], START + 2_000_000_000);
+    // An older epoch takes nothing back, and there is no such alert.
+    state.renew([0, 7], START + 1_500_000_000);
     state
 }
 
@@ -314,7 +320,8 @@ fn the_report_is_the_common_json_form() {
         "alerts": [{
             "rule": "country_not_allowed", "device": "redmi", "country": "CN",
             "severity": "critical", "since": "2026-01-01T00:00:00.500Z",
-            "prefix": "42.62.48.0/24",
+            "last_seen": "2026-01-01T00:00:02.000Z", "prefix": "42.62.48.0/24", "asn": 45102,
+            "operator": "Alibaba",
         }],
         "books": {
             "seen_packets": 8, "seen_bytes": 2164, "attributed_packets": 8,

@@ -41,6 +41,7 @@ policy:
     locked: {allowed_countries: []}
     guests: {allowed_countries: *home}
   watched_prefixes: ["2001:db8::/32", 42.62.48.0/24, 13.0.0.0/8]
+  watched_operators: [45102, 4134]
   unknown_devices: guests
 epoch: 500ms
 listen: "[::1]:9000"
@@ -125,6 +126,7 @@ fn every_key_arrives() {
     assert!(config.policy.groups["locked"].allowed_countries.is_empty());
     let watched: Vec<_> = config.policy.watched_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(watched, ["13.0.0.0/8", "42.62.48.0/24", "2001:db8::/32"]);
+    assert_eq!(config.policy.watched_operators, [4134, 45102].into());
     assert_eq!(config.policy.unknown_devices.as_deref(), Some("guests"));
     assert_eq!(config.epoch, Duration::from_millis(500));
     assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9000)));

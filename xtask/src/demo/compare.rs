@@ -174,7 +174,10 @@ mod tests {
             country: country.to_owned(),
             severity: "critical".to_owned(),
             since: String::new(),
+            last_seen: String::new(),
             prefix: String::new(),
+            asn: 0,
+            operator: String::new(),
         };
         let row = |address: Option<&str>, tx_packets, rx_packets| Destination {
             address: address.map(str::to_owned),

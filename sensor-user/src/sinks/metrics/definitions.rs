@@ -46,8 +46,8 @@ definitions! {
         ["device", "detail"]
         "Packets that are counted without a detail, because a bound was reached: address (with port) and place (prefix, operator and protocol) in the report; operator, country and prefix (label other here), device (counted for the pool here).";
     DEVICE_INFO = Gauge "labgate_device_info"
-        ["device", "mac", "vendor", "group", "random_mac", "kind"]
-        "Always 1. One series per device.";
+        ["device", "mac", "vendor", "group", "random_mac", "kind", "policy"]
+        "Always 1. One series per device. policy: the group whose `allowed_countries` hold for it, empty where none do.";
     DEVICES = Gauge "labgate_devices"
         ["kind"]
         "Devices that are told apart. kind: configured (with those that were adopted), unknown.";
@@ -70,8 +70,11 @@ definitions! {
         ["rule", "severity"]
         "Breaches of the policy, each raised once per device and country or watched prefix.";
     ALERT_FIRST_SEEN = Gauge "labgate_alert_first_seen_timestamp_seconds"
-        ["rule", "severity", "device", "country", "prefix"]
-        "Time of the first packet of a breach. One series per breach since the start.";
+        ["rule", "severity", "device", "country", "prefix", "asn"]
+        "Time of the first packet of a breach, with the far end of that packet. One series per breach since the start.";
+    ALERT_LAST_SEEN = Gauge "labgate_alert_last_seen_timestamp_seconds"
+        ["rule", "severity", "device", "country", "prefix", "asn"]
+        "End of the epoch of the last packet of a breach; labels as in labgate_alert_first_seen_timestamp_seconds.";
     OUTCOMES = Counter "labgate_outcomes_total"
         ["outcome"]
         "Events of the kernel programs off their main path.";

@@ -9,9 +9,10 @@ use super::{
 use crate::{
     join::devices::Inventory,
     model::{Country, DeviceKind, Direction, Tally},
+    sinks::alerts,
     state::{
-        Contact, DeviceState, Expirations, FoldedRows, Reloaded, Rule, Series, State, Traffic,
-        rfc3339,
+        Alert, Contact, DeviceState, Expirations, FoldedRows, Reloaded, Rule, Series, State,
+        Traffic, rfc3339,
     },
 };
 
@@ -20,7 +21,7 @@ pub(super) fn write(state: &State, writer: &mut Writer) {
     devices(state, writer);
     inventory(state, writer);
     prefixes(state, writer);
-    alerts(state, writer);
+    policy(state, writer);
     books(state, writer);
     epochs(state, writer);
     tables(state, writer);
@@ -81,6 +82,7 @@ fn devices(state: &State, writer: &mut Writer) {
     for device in all_series(state).filter_map(|(device, _)| device) {
         let device = device.info();
         let macs: Vec<_> = device.macs.iter().map(ToString::to_string).collect();
+        let group = alerts::rules(&state.setup().policy, device).map_or("", |(group, _)| group);
         let random_mac = if device.random_mac() { "true" } else { "false" };
         let labels = [
             &device.name,
@@ -89,6 +91,7 @@ fn devices(state: &State, writer: &mut Writer) {
             &device.group,
             random_mac,
             kind(device.kind),
+            group,
         ];
         info.sample(labels, 1.0);
     }
@@ -163,18 +166,29 @@ fn spell(text: &mut String, label: impl Display) {
     let _infallible = write!(text, "{label}");
 }
 
-fn alerts(state: &State, writer: &mut Writer) {
+fn policy(state: &State, writer: &mut Writer) {
     let mut total = writer.family(def::ALERTS);
     for rule in Rule::ALL {
         let raised = state.alerts().iter().filter(|alert| alert.rule == rule).count();
         total.count([rule.name(), rule.severity()], raised as u64);
     }
-    let mut first_seen = writer.family(def::ALERT_FIRST_SEEN);
+    breaches(state, writer, def::ALERT_FIRST_SEEN, |alert| alert.since);
+    breaches(state, writer, def::ALERT_LAST_SEEN, |alert| alert.last_seen);
+}
+
+fn breaches(
+    state: &State,
+    writer: &mut Writer,
+    definition: &'static Definition,
+    time: fn(&Alert) -> u64,
+) {
+    let mut family = writer.family(definition);
     for alert in state.exported_alerts() {
         let prefix = alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default();
-        let (rule, severity) = (alert.rule.name(), alert.rule.severity());
-        let labels = [rule, severity, &alert.device, alert.country.as_str(), &prefix];
-        first_seen.time(labels, alert.since);
+        let (rule, severity, asn) =
+            (alert.rule.name(), alert.rule.severity(), alert.asn.to_string());
+        let labels = [rule, severity, &alert.device, alert.country.as_str(), &prefix, &asn];
+        family.time(labels, time(alert));
     }
 }
 

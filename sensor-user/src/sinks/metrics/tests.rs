@@ -32,7 +32,7 @@ fn bench() -> Arc<Shared> {
             country: None,
             asn: None,
         }],
-        attribution: String::new(),
+        ..Setup::default()
     };
     let shared = Shared::new(State::new(setup), Duration::from_secs(1));
     shared.cover(vec![fixture::coverage("tc", "a bridge has no native XDP")]);
@@ -128,7 +128,7 @@ fn series_are_unique_exact_and_never_go_back() {
         (r#"device_prefix_bytes_total{device="redmi",direction="tx",prefix=""}"#, 120.0),
         (r#"device_folded_packets_total{device="redmi",detail="prefix"}"#, 0.0),
         (
-            r#"device_info{device="redmi",mac="64:b4:73:00:00:01,02:00:00:00:00:01",vendor="Xiaomi",group="phones",random_mac="true",kind="configured"}"#,
+            r#"device_info{device="redmi",mac="64:b4:73:00:00:01,02:00:00:00:00:01",vendor="Xiaomi",group="phones",random_mac="true",kind="configured",policy=""}"#,
             1.0,
         ),
         (
@@ -142,9 +142,14 @@ fn series_are_unique_exact_and_never_go_back() {
         (r#"alerts_total{rule="watched_prefix",severity="warning"}"#, 1.0),
         (r#"alerts_total{rule="country_not_allowed",severity="critical"}"#, 0.0),
         (
-            r#"alert_first_seen_timestamp_seconds{rule="watched_prefix",severity="warning",device="redmi",country="CN",prefix="42.62.48.0/24"}"#,
+            r#"alert_first_seen_timestamp_seconds{rule="watched_prefix",severity="warning",device="redmi",country="CN",prefix="42.62.48.0/24",asn="4808"}"#,
             1_767_225_600.5,
         ),
+        (
+            r#"alert_last_seen_timestamp_seconds{rule="watched_prefix",severity="warning",device="redmi",country="CN",prefix="42.62.48.0/24",asn="4808"}"#,
+            1_767_225_602.0,
+        ),
+        (r#"alerts_total{rule="watched_operator",severity="warning"}"#, 0.0),
         (r#"outcomes_total{outcome="slot_claimed"}"#, 4.0),
         ("seen_packets_total", 24.0),
         ("seen_bytes_total", 12_898.0),
