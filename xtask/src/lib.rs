@@ -5,10 +5,12 @@
 pub mod bench;
 pub mod benchmark;
 pub mod build;
+pub mod dashboards;
 pub mod demo;
 pub mod package;
 pub mod privilege;
 pub mod setup;
+pub mod stack;
 pub mod test;
 pub mod toolchain;
 

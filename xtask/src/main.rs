@@ -5,7 +5,7 @@ mod geodata;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{benchmark, build, demo, package, setup, test};
+use xtask::{benchmark, build, dashboards, demo, package, setup, test};
 
 /// Commands of the LabGate repository. Start with `cargo xtask demo`.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Package(package::Args),
     /// Show LabGate at work on a bench of network namespaces; `--once` also checks its numbers
     Demo(demo::Args),
+    /// Check dashboards, rules and runbooks
+    Dashboards(dashboards::Args),
     /// Run all tests, and say what was skipped
     Test(test::Args),
     /// Measure what a packet costs, beside other ways to count it
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Package(args) => package::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Dashboards(args) => dashboards::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => benchmark::run(&args),
         Command::Geodata(args) => geodata::run(&args),

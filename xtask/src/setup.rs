@@ -41,7 +41,13 @@ const PROGRAMS: &[(Group, &str, &str, &str)] = &[
         Group::Test,
         "promtool",
         "prometheus",
-        "checks the metrics, and scrapes them (not as a service)",
+        "checks the metrics and rules, and scrapes them (not as a service)",
+    ),
+    (
+        Group::Test,
+        "prometheus-alertmanager",
+        "prometheus-alertmanager",
+        "sends the alerts (not as a service)",
     ),
 ];
 

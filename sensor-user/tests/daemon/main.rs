@@ -26,6 +26,7 @@ mod query;
 mod reload;
 mod sensor;
 mod service;
+mod stack;
 mod start_errors;
 mod tcp;
 mod verdicts;

@@ -28,6 +28,7 @@ use crate::{
     build::{self, Profile},
     privilege::is_root,
     setup::{self, Consent, Group},
+    stack::{self, Stack},
 };
 
 /// How the demo runs.
@@ -36,6 +37,9 @@ pub struct Args {
     /// Run the scenario once and compare the sensor's numbers with captures at each device
     #[arg(long)]
     once: bool,
+    /// Run Prometheus and Alertmanager beside the sensor, and show the notifications that they send
+    #[arg(long, conflicts_with = "once")]
+    stack: bool,
     /// Print the report in the common JSON form on standard output at the end, nothing else there
     #[arg(long)]
     json: bool,
@@ -45,6 +49,8 @@ pub struct Args {
 }
 
 const REFRESH: Duration = Duration::from_secs(1);
+/// How often Prometheus looks, with `--stack`.
+const SCRAPES: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(20);
 /// Longer than the delay after which the kernel probes a neighbour (one second on the bench) and
 /// longer than two epochs.
@@ -58,7 +64,9 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 /// When something does not start, or with `--once` when the numbers, the books or the alerts are
 /// not as they must be.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure(&[Group::Build, Group::Bench], Consent::new(args.yes))?;
+    let mut needed = vec![Group::Build, Group::Bench];
+    needed.extend(args.stack.then_some(Group::Test));
+    setup::ensure(&needed, Consent::new(args.yes))?;
     ensure!(is_root(), "the demo makes network namespaces and loads eBPF programs: run it as root");
     let binary = build::daemon(Profile::Release)?;
     stop_on_signals()?;
@@ -78,11 +86,12 @@ pub fn run(args: &Args) -> Result<()> {
     let address = forward::start(bench.gateway().handle(), sensor::LISTEN)?;
     view.head(&format!("LabGate demo. Metrics: http://{address}/metrics"))?;
     view.head(&format!("Status as JSON: http://{address}/api/v1/status"))?;
+    let stack = if args.stack { Some(start_stack(&bench, &mut view)?) } else { None };
     if !args.once {
         view.head("Ctrl-C ends it.")?;
     }
 
-    let mut stage = Stage { bench: &bench, sensor, view, refreshed: Instant::now() };
+    let mut stage = Stage { bench: &bench, sensor, stack, view, refreshed: Instant::now() };
     stage.play(args.once)?;
     let (report, verdict) = match captures {
         Some(captures) => stage.verify(captures)?,
@@ -95,9 +104,23 @@ pub fn run(args: &Args) -> Result<()> {
     verdict
 }
 
+/// Prometheus and Alertmanager on the gateway, and where the user finds them.
+fn start_stack<'a>(bench: &'a Bench, view: &mut View) -> Result<Stack<'a>> {
+    view.now("starting Prometheus and Alertmanager")?;
+    let stack = Stack::start(bench.gateway(), bench.dir(), SCRAPES, &[])?;
+    for (name, address) in
+        [("Prometheus", stack::PROMETHEUS), ("Alertmanager", stack::ALERTMANAGER)]
+    {
+        let address = forward::start(bench.gateway().handle(), address.parse()?)?;
+        view.head(&format!("{name}: http://{address}/"))?;
+    }
+    Ok(stack)
+}
+
 struct Stage<'a> {
     bench: &'a Bench,
     sensor: Sensor<'a>,
+    stack: Option<Stack<'a>>,
     view: View,
     refreshed: Instant,
 }
@@ -147,6 +170,10 @@ impl Stage<'_> {
         if self.refreshed.elapsed() >= REFRESH {
             self.refreshed = Instant::now();
             self.sensor.check()?;
+            for alert in self.stack.iter().filter_map(|s| s.notification(Duration::ZERO)).flatten()
+            {
+                self.view.notified(&alert)?;
+            }
             let report = self.sensor.report(false)?;
             self.view.refresh(&report)?;
         }

@@ -1,7 +1,7 @@
 //! The live view: devices, where their data goes, alerts. Plain lines where there is no terminal.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write as _,
     io::{self, IsTerminal as _, Write},
 };
@@ -9,8 +9,13 @@ use std::{
 use anyhow::Result;
 use sensor_common::report::{Destination, Report};
 
+use crate::stack::Notified;
+
 /// Home, and clear what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Notifications that stay in view.
+const NOTIFICATIONS: usize = 12;
 
 /// Where progress is shown.
 pub(super) struct View {
@@ -19,6 +24,8 @@ pub(super) struct View {
     head: Vec<String>,
     now: String,
     shown: BTreeSet<String>,
+    /// The last notifications, by what tells them apart.
+    notified: VecDeque<String>,
 }
 
 /// What a destination's traffic is summed by.
@@ -43,7 +50,14 @@ impl View {
             if on_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
         let out: Box<dyn Write> =
             if on_stderr { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-        Self { out, terminal, head: Vec::new(), now: String::new(), shown: BTreeSet::new() }
+        Self {
+            out,
+            terminal,
+            head: Vec::new(),
+            now: String::new(),
+            shown: BTreeSet::new(),
+            notified: VecDeque::new(),
+        }
     }
 
     /// Says something that stays true, on top of the view.
@@ -62,6 +76,23 @@ impl View {
     pub(super) fn line(&mut self, text: &str) -> Result<()> {
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)
+    }
+
+    /// Shows an alert of a notification, unless it has been shown as it is: a notification names all of its
+    /// group.
+    pub(super) fn notified(&mut self, alert: &Notified) -> Result<()> {
+        let Notified { status, starts_at, .. } = alert;
+        if !self.shown.insert(format!("{} {status} {starts_at}", alert.fingerprint)) {
+            return Ok(());
+        }
+        let (name, text) = (alert.label("alertname"), alert.annotations.get("description"));
+        let text = text.map_or("", String::as_str);
+        let line = printable(&format!("NOTIFIED {status}: {name}: {text}"));
+        self.notified.push_back(line.clone());
+        if self.notified.len() > NOTIFICATIONS {
+            self.notified.pop_front();
+        }
+        if self.terminal { Ok(()) } else { self.line(&line) }
     }
 
     /// Shows the state: the whole of it on a terminal, else each place and alert once.
@@ -91,7 +122,8 @@ impl View {
         } else {
             String::new()
         };
-        self.line(&format!("{before}\n{}\n{}", devices(report), alerts(report)))
+        let notified: String = self.notified.iter().flat_map(|line| ["\n", line]).collect();
+        self.line(&format!("{before}\n{}\n{}{notified}", devices(report), alerts(report)))
     }
 }
 
