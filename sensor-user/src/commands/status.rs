@@ -45,8 +45,10 @@ fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     }
     for alert in &report.alerts {
         let (severity, rule) = (&alert.severity, &alert.rule);
-        let (device, country, since) = (&alert.device, &alert.country, &alert.since);
-        line(format!("ALERT {severity}: {rule}: {device} and {country} since {since}"))?;
+        let (device, country, prefix) = (&alert.device, &alert.country, &alert.prefix);
+        let far = format!("{country} {prefix}{}", operator(alert.asn, &alert.operator));
+        let (since, last) = (&alert.since, &alert.last_seen);
+        line(format!("ALERT {severity}: {rule}: {device} and {far} since {since}, last {last}"))?;
     }
     let books = &report.books;
     let state = if books.closed { "closed" } else { "OPEN" };
@@ -64,15 +66,18 @@ fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 fn destination_line(row: &Destination) -> String {
     let port = if row.port == 0 { String::new() } else { format!("/{}", row.port) };
     let far = row.address.as_deref().unwrap_or(&row.prefix);
-    let operator =
-        if row.asn == 0 { String::new() } else { format!("  AS{} {}", row.asn, row.operator) };
     format!(
-        "{:<14} {far:<24} {:<12} tx {:>8} pkt {:>12} B  rx {:>8} pkt {:>12} B{operator}",
+        "{:<14} {far:<24} {:<12} tx {:>8} pkt {:>12} B  rx {:>8} pkt {:>12} B{}",
         row.country,
         format!("{}{port}", row.protocol),
         row.tx_packets,
         row.tx_bytes,
         row.rx_packets,
         row.rx_bytes,
+        operator(row.asn, &row.operator),
     )
+}
+
+fn operator(asn: u32, name: &str) -> String {
+    if asn == 0 { String::new() } else { format!("  AS{asn} {name}") }
 }

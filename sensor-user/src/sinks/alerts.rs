@@ -124,6 +124,8 @@ pub fn log(alert: &Alert) {
         device = &*alert.device,
         country = %alert.country,
         prefix,
+        asn = alert.asn,
+        operator = &*alert.operator,
         since = rfc3339(alert.since),
         packets = alert.packets,
         bytes = alert.bytes,

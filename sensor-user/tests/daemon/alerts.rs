@@ -13,7 +13,7 @@ use xtask::bench::{
 
 use crate::{
     SERIALLY,
-    sensor::{Config, Sensor, send_udp},
+    sensor::{Config, LABGATE, Sensor, URL, send_udp},
 };
 
 const EPOCH: Duration = Duration::from_secs(1);
@@ -71,6 +71,11 @@ fn the_first_packet_raises_one_alert_within_an_epoch_and_a_second() {
         sensor.metric("labgate_alerts_total{rule=\"country_not_allowed\""),
         ["labgate_alerts_total{rule=\"country_not_allowed\",severity=\"critical\"} 3"]
     );
+    let status = bench.gateway().run(&[LABGATE, "status", "--url", URL]).unwrap();
+    let lines: Vec<_> = status.lines().filter(|line| line.starts_with("ALERT critical")).collect();
+    let named = |line: &&&str| line.contains("DE 88.198.0.0/17  AS24940 Hetzner");
+    assert!(lines.len() == 3 && lines.iter().filter(named).count() == 2, "{status}");
     let log = sensor.stop();
+    assert!(log.contains("24940"), "{log}");
     assert_eq!(log.matches("policy breached").count(), 3, "{log}");
 }
