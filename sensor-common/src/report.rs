@@ -1,22 +1,26 @@
-//! The common JSON form: one definition for `labgate status`, the API and the demo.
+//! The common JSON form: one definition for `labgate status`, `labgate replay`, the API and the demo.
 //!
 //! `tx` is what the device sent, `rx` what it received. Bytes are whole frames: from the Ethernet
 //! header to the end, padding as received, no FCS, VLAN tags included. Times are RFC 3339 in UTC
 //! with milliseconds.
 
 mod answers;
+mod replay;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::answers::{
-    AlertList, BooksAnswer, DestinationList, DestinationRow, DeviceList, DeviceSummary,
-    ErrorAnswer, ErrorCode, ErrorDetail,
+pub use self::{
+    answers::{
+        AlertList, BooksAnswer, DestinationList, DestinationRow, DeviceList, DeviceSummary,
+        ErrorAnswer, ErrorCode, ErrorDetail,
+    },
+    replay::{Capture, Replay},
 };
 
 /// Version of this form; it grows with every change that a reader could notice.
-pub const REPORT_VERSION: u32 = 2;
+pub const REPORT_VERSION: u32 = 3;
 
-/// What the sensor has counted since it started.
+/// What the sensor has counted since its ledger began; without one, since it started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
@@ -26,7 +30,7 @@ pub struct Report {
     pub time: String,
     /// Every device that was seen or is configured, by name.
     pub devices: Vec<Device>,
-    /// Every alert raised since the start, oldest first.
+    /// Every alert raised since then, oldest first.
     pub alerts: Vec<Alert>,
     /// The balance of everything that passed the hooks.
     pub books: Books,
@@ -36,6 +40,10 @@ pub struct Report {
     pub databases: Vec<Database>,
     /// The attribution that the licence of the geo data asks for.
     pub attribution: String,
+    /// Where the counts come from; only where captures were replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub replay: Option<Replay>,
 }
 
 /// One device: one or several MAC addresses under one name.
@@ -229,4 +237,96 @@ pub struct Coverage {
     /// frames), `changed` (the configuration wants another way), `removed` (from the configuration),
     /// `stopped` (the sensor); empty while it lasts.
     pub end: String,
+}
+
+/// What passed the hooks in a period, where it went, and when nobody looked: `labgate audit`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Version of this form.
+    pub version: u32,
+    /// The ledger's file.
+    pub ledger: String,
+    /// Beginning of the period, to the minute.
+    pub from: String,
+    /// Its end: the last epoch that is committed, or the minute that was asked for.
+    pub until: String,
+    /// Epochs with packets, and those of them whose books did not balance.
+    pub epochs: u64,
+    /// Epochs whose books did not balance.
+    pub open_epochs: u64,
+    /// Where the packets went.
+    pub balance: Balance,
+    /// The interfaces' own counters, and when each was watched.
+    pub interfaces: Vec<AuditedInterface>,
+    /// Events off the main path: why detail was lost, and what could not be parsed.
+    pub events: Vec<Event>,
+}
+
+/// Packets and bytes by the detail they were counted with; with the books closed, `seen` is the sum of the rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Packets that entered the programs.
+    pub seen_packets: u64,
+    /// Their bytes.
+    pub seen_bytes: u64,
+    /// Packets counted with their full key.
+    pub attributed_packets: u64,
+    /// Their bytes.
+    pub attributed_bytes: u64,
+    /// Packets counted by /24 or /48, without port.
+    pub coarse_packets: u64,
+    /// Their bytes.
+    pub coarse_bytes: u64,
+    /// Packets counted for their device alone, or for unknown devices together.
+    pub overflow_packets: u64,
+    /// Their bytes.
+    pub overflow_bytes: u64,
+    /// Malformed or truncated frames.
+    pub unparsed_packets: u64,
+    /// Their bytes.
+    pub unparsed_bytes: u64,
+    /// Whether `seen` is the sum of the rest.
+    pub closed: bool,
+}
+
+/// One interface in an audit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditedInterface {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Packets received by the interface: sent by the devices.
+    pub rx_packets: u64,
+    /// Their bytes as its driver counts them: often without the Ethernet header.
+    pub rx_bytes: u64,
+    /// Packets sent by the interface; super-packets may count as one.
+    pub tx_packets: u64,
+    /// Their bytes as its driver counts them.
+    pub tx_bytes: u64,
+    /// Packets that it dropped.
+    pub dropped: u64,
+    /// When it was watched in the period, oldest first.
+    pub coverage: Vec<Coverage>,
+    /// When it was not, between the first and the last time it was.
+    pub gaps: Vec<Gap>,
+}
+
+/// A time during which an interface was not watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Its beginning.
+    pub from: String,
+    /// Its end.
+    pub to: String,
+    /// Why watching ended: as in [`Coverage::end`], or `lost`, where the sensor or the machine ended without a word;
+    /// then the gap begins with the last epoch that is known.
+    pub reason: String,
+}
+
+/// How often something happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What.
+    pub event: String,
+    /// How often.
+    pub count: u64,
 }

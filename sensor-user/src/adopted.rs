@@ -64,13 +64,13 @@ impl Adopted {
     /// The first thing that is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let versioned: Versioned =
-            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+            serde_json::from_slice(bytes).map_err(|error| complaint(&error))?;
         if versioned.version != VERSION {
             let found = versioned.version;
             return Err(format!("it has version {found}, and this labgate reads {VERSION}"));
         }
         let document: Document =
-            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+            serde_json::from_slice(bytes).map_err(|error| complaint(&error))?;
         let mut adopted = Self::default();
         for Entry { name, macs, group } in document.devices {
             let macs = macs.iter().map(|mac| mac.parse()).collect::<Result<Vec<Mac>, _>>();
@@ -265,4 +265,9 @@ impl Adopted {
         }
         (devices, warnings)
     }
+}
+
+/// What is wrong with the document; it quotes keys and values as they are.
+fn complaint(error: &serde_json::Error) -> String {
+    error.to_string().replace(char::is_control, "?")
 }

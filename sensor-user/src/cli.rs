@@ -5,8 +5,11 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    kernel::DEFAULT_PINS,
     model::Mac,
+    replay::EngineKind,
     sinks::http::values::{Device, Group, Limit, MAX_LIMIT, Over, Place, Since, Within},
+    state,
 };
 
 /// Where the configuration lies on an installed gateway.
@@ -30,8 +33,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Attach to the interfaces and count until told to stop (Ctrl-C or SIGTERM).
-    Run(ConfigArg),
+    /// Attach to the interfaces and count until told to stop.
+    ///
+    /// SIGTERM, as a service manager sends it, leaves the programs attached: they go on counting, and the
+    /// next start takes over what they counted. Ctrl-C detaches them.
+    Run(RunArgs),
     /// Check the configuration, the databases and this machine; attach nothing.
     Check(ConfigArg),
     /// Look at this machine and write a first configuration, with comments.
@@ -42,17 +48,36 @@ pub enum Command {
     Devices(DeviceArgs),
     /// Show where the data goes: the destinations of a running sensor, by filters.
     Query(QueryArgs),
+    /// Print the balance of a period: what was seen, where it was counted, and when nobody looked.
+    ///
+    /// Reads the ledger, whether or not a sensor runs.
+    Audit(AuditArgs),
+    /// Look after the ledger's file.
+    Ledger {
+        /// What to do.
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
+    /// Count the packets of captures as a running sensor would: pcap and pcapng, also gzipped.
+    ///
+    /// A frame that a configured device receives from somebody else is a download; any other one is an
+    /// upload of its sender. Bytes are those on the wire, also where the capture kept only the beginning of
+    /// a frame. A frame longer than the network allows, as a capture has where the kernel puts segments
+    /// together (GSO, GRO), counts as the one frame that it is there: switch that off at the interface, or
+    /// capture elsewhere. Linux cooked captures (`tcpdump -i any`) tell the sender alone, so all their
+    /// frames are uploads; their bytes are those of the capture.
+    ///
+    /// Times are the capture's own. Where one is damaged or cut off, what comes before is counted and
+    /// shown, and the exit status is 1.
+    Replay(ReplayArgs),
     /// Name devices that the configuration doesn't know.
     Device {
         /// What to do.
         #[command(subcommand)]
         command: DeviceCommand,
     },
-    /// Remove what a killed sensor left attached.
-    ///
-    /// Only filters of the clsact qdisc outlive the sensor (kernels before 6.6); everything else
-    /// ends with its process.
-    Detach,
+    /// Detach what a stopped or killed sensor left attached, and give up what it counted since.
+    Detach(PinsArg),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -72,6 +97,25 @@ pub struct ConfigArg {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
+}
+
+/// How to run.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration file.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Where links and tables outlive the sensor.
+    #[command(flatten)]
+    pub pins: PinsArg,
+}
+
+/// Where links and tables are pinned.
+#[derive(Debug, clap::Args)]
+pub struct PinsArg {
+    /// Directory in a BPF file system where links and tables outlive the sensor.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_PINS)]
+    pub pins: PathBuf,
 }
 
 /// What to do with a device.
@@ -220,10 +264,19 @@ pub struct QueryArgs {
     /// With a far address in this network, or with this one alone.
     #[arg(long, value_name = "CIDR", value_parser = checked::<Within>)]
     pub prefix: Option<String>,
-    /// Rows with a packet since then: 15m, 2h, or a time of RFC 3339. Their counts are since the
-    /// sensor started.
+    /// Rows with a packet since then: 15m, 2h, or a time of RFC 3339. They count everything; see
+    /// `--from`.
     #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
     pub since: Option<String>,
+    /// What was counted from this minute on, from the ledger: 15m, 2h, or a time of RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
+    pub from: Option<String>,
+    /// What was counted until this minute.
+    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
+    pub until: Option<String>,
+    /// Read this ledger instead of asking a sensor.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
     /// One row per far address and VLAN instead of one per prefix.
     #[arg(long, value_enum, default_value = "prefix")]
     pub detail: Detail,
@@ -233,6 +286,86 @@ pub struct QueryArgs {
     /// How to print them.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
+}
+
+/// Which ledger.
+#[derive(Debug, clap::Args)]
+pub struct LedgerFile {
+    /// The ledger's file, instead of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// The sensor's configuration file.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// What to do with the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Copy it as it is now, whether or not a sensor runs.
+    Backup {
+        /// The copy, which must not be there yet.
+        copy: PathBuf,
+        /// The ledger's file, instead of the configuration's.
+        #[command(flatten)]
+        file: LedgerFile,
+    },
+    /// Check that it is whole, and that packets and bytes add up to the same numbers everywhere.
+    Check(LedgerFile),
+    /// Remove everything that tells what a device did; the sums stay whole. No sensor may run.
+    Purge {
+        /// Its name or one of its MAC addresses.
+        #[arg(long, value_name = "NAME|MAC")]
+        device: String,
+        /// The ledger's file, instead of the configuration's.
+        #[command(flatten)]
+        file: LedgerFile,
+    },
+}
+
+/// What to audit.
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    /// The ledger's file, instead of the configuration's.
+    #[command(flatten)]
+    pub file: LedgerFile,
+    /// From this minute on: 15m, 2h, or a time of RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// Until then.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Since>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to replay, and how.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The captures, read one after the other; `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The configuration: devices, networks, policy, databases.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Without any configuration: each sender is a device of its own, and nothing is forbidden.
+    #[arg(long, conflicts_with = "config")]
+    pub no_config: bool,
+    /// What counts the packets. Both count the same.
+    #[arg(long, value_enum, default_value = "host")]
+    pub engine: EngineKind,
+    /// Write what was counted into this ledger, too, with the captures' own times: a new file, or one that has
+    /// captures alone. What it has of a capture is not counted again, and the report is of everything in it. It is
+    /// asked by `labgate query`, `labgate audit` and `labgate ledger`, each with `--ledger`.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Print the common JSON form.
+    #[arg(long)]
+    pub json: bool,
+    /// One row per far address and VLAN instead of one per prefix.
+    #[arg(long, value_enum, default_value = "prefix")]
+    pub detail: Detail,
 }
 
 /// How rows are printed.
@@ -267,6 +400,15 @@ impl Detail {
         match self {
             Self::Prefix => "prefix",
             Self::Address => "address",
+        }
+    }
+}
+
+impl From<Detail> for state::Detail {
+    fn from(detail: Detail) -> Self {
+        match detail {
+            Detail::Prefix => Self::Prefix,
+            Detail::Address => Self::Address,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::{InterfaceConfig, TcAttach, WhenMissing},
     host::{Host, Link},
     kernel::{AttachError, InterfaceError, Sensor},
-    model::InterfaceCounters,
+    model::{InterfaceCounters, LinkReading},
     state::{Coverage, End},
 };
 
@@ -49,6 +49,18 @@ pub struct Interfaces {
     asked: Instant,
     /// By name in the configuration.
     entries: BTreeMap<String, Entry>,
+    former: Former,
+}
+
+/// What an earlier process knew of the interfaces.
+#[derive(Debug, Default)]
+pub struct Former {
+    /// What they had counted while they were watched.
+    pub counted: Vec<InterfaceCounters>,
+    /// The links, as they were read last; of this boot.
+    pub links: Vec<LinkReading>,
+    /// When spans began that had not ended, by interface; of this boot.
+    pub spans: Vec<(String, u64)>,
 }
 
 /// Why an interface is not watched.
@@ -73,7 +85,7 @@ impl Unwatched {
 }
 
 impl Interfaces {
-    /// Attaches to everything that the configuration names.
+    /// Attaches to everything that the configuration names, and goes on where an earlier process' links do.
     ///
     /// # Errors
     ///
@@ -83,14 +95,23 @@ impl Interfaces {
         sensor: &mut Sensor,
         wanted: Wanted,
         LinkNews { links, asked, .. }: LinkNews,
+        former: Former,
     ) -> Result<Self, AttachError> {
         let mut interfaces = Self {
             wanted: Wanted { interfaces: Vec::new(), tc: wanted.tc },
             links,
             asked,
             entries: BTreeMap::new(),
+            former,
         };
-        interfaces.exchange(sensor, wanted)?;
+        if let Err(error) = interfaces.exchange(sensor, wanted) {
+            // What was taken over is the next one's to take over.
+            interfaces.leave();
+            return Err(error);
+        }
+        // From here on there is nothing to go on from.
+        interfaces.former = Former::default();
+        sensor.keep_links(interfaces.entries.values().filter_map(Entry::pins).flatten());
         Ok(interfaces)
     }
 
@@ -153,6 +174,18 @@ impl Interfaces {
         }
     }
 
+    /// Lets the programs go on counting when the process ends.
+    pub fn leave(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.leave();
+        }
+    }
+
+    /// The counters of the links that are watched, as of the last call of [`counters`](Self::counters).
+    pub fn links(&self) -> Vec<LinkReading> {
+        self.entries.values().filter_map(Entry::reading).collect()
+    }
+
     /// The interfaces as they are, for every reader.
     pub fn coverage(&self) -> Vec<Coverage> {
         self.entries.values().map(|entry| entry.coverage.clone()).collect()
@@ -166,7 +199,10 @@ impl Interfaces {
     /// Compares and does what is missing; what came of it for each wanted interface.
     fn settle(&mut self, sensor: &mut Sensor) -> Vec<Result<(), Unwatched>> {
         for interface in &self.wanted.interfaces {
-            self.entries.entry(interface.name.clone()).or_insert_with(|| Entry::new(interface));
+            let counted = self.former.counted.iter().find(|former| former.name == interface.name);
+            self.entries
+                .entry(interface.name.clone())
+                .or_insert_with(|| Entry::new(interface, counted));
         }
         let targets = self.targets();
         self.release(sensor, &targets);
@@ -175,7 +211,7 @@ impl Interfaces {
             let missing = || Unwatched::Missing(interface.name.clone());
             let link = self.links.by_index(target?).ok_or_else(missing)?;
             let entry = self.entries.get_mut(&interface.name).ok_or_else(missing)?;
-            entry.attach(sensor, link, interface, self.wanted.tc)
+            entry.attach(sensor, link, interface, self.wanted.tc, &self.former)
         };
         let outcomes = self.wanted.interfaces.iter().zip(targets).map(attach).collect();
         for entry in self.entries.values_mut() {

@@ -10,14 +10,17 @@ use labgate::{
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => commands::run(&args.config),
+        Command::Run(args) => commands::run(&args),
         Command::Check(args) => commands::check(&args.config),
         Command::Init(args) => commands::init(&args),
         Command::Status(args) => commands::status(&args),
         Command::Devices(args) => commands::devices(&args),
         Command::Query(args) => commands::query(&args),
+        Command::Audit(args) => commands::audit(&args),
+        Command::Ledger { command } => commands::ledger(&command),
+        Command::Replay(args) => commands::replay(&args),
         Command::Device { command } => commands::device(&command),
-        Command::Detach => commands::detach(),
+        Command::Detach(args) => commands::detach(&args),
         Command::Completions { shell } => {
             commands::completions(shell);
             Ok(())

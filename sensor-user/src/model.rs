@@ -2,10 +2,15 @@
 //!
 //! Nothing here knows the kernel, HTTP, Prometheus or SQL.
 
+mod labels;
+
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 pub use sensor_common::layout::{Direction, Tally};
+use serde::{Deserialize, Serialize};
+
+pub use self::labels::event_name;
 
 /// A device's index in the [`Inventory`](crate::join::devices::Inventory), stable while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +68,20 @@ pub struct Attribution {
     pub network: Arc<str>,
     /// True where the address lies in a network that the policy watches.
     pub watched: bool,
+}
+
+impl Attribution {
+    /// One of which nothing but the country is known.
+    pub fn country_alone(country: Country) -> Self {
+        Self {
+            country,
+            asn: 0,
+            operator: Arc::from(""),
+            prefix: None,
+            network: Arc::from(""),
+            watched: false,
+        }
+    }
 }
 
 /// How much detail the kernel could keep for a flow.
@@ -153,7 +172,7 @@ pub struct Flow {
 }
 
 /// The books of one epoch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochBooks {
     /// Counted at the programs' entry.
     pub seen: Tally,
@@ -168,16 +187,27 @@ pub struct EpochBooks {
 }
 
 impl EpochBooks {
+    /// Adds another epoch's.
+    pub const fn add(&mut self, other: &Self) {
+        self.seen.add(&other.seen);
+        self.attributed.add(&other.attributed);
+        self.coarse.add(&other.coarse);
+        self.overflow.add(&other.overflow);
+        self.unparsed.add(&other.unparsed);
+    }
+
     /// The identity seen = attributed + coarse + overflow + unparsed, in packets and bytes.
     pub fn closed(&self) -> bool {
         let parts = [&self.attributed, &self.coarse, &self.overflow, &self.unparsed];
-        self.seen.packets == parts.iter().map(|t| t.packets).sum::<u64>()
-            && self.seen.bytes == parts.iter().map(|t| t.bytes).sum::<u64>()
+        // In 128 bits: a damaged file may say anything.
+        let sum = |what: fn(&Tally) -> u64| parts.iter().map(|t| u128::from(what(t))).sum::<u128>();
+        u128::from(self.seen.packets) == sum(|t| t.packets)
+            && u128::from(self.seen.bytes) == sum(|t| t.bytes)
     }
 }
 
 /// Counters of one watched interface, as its driver keeps them, since the sensor attached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceCounters {
     /// Interface name.
     pub name: String,
@@ -191,6 +221,38 @@ pub struct InterfaceCounters {
     pub tx_bytes: u64,
     /// Packets dropped on receive and transmit.
     pub dropped: u64,
+}
+
+/// The counters of a link that is watched, since it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkReading {
+    /// Index of the link.
+    pub ifindex: u32,
+    /// Its counters, under the interface's name in the configuration.
+    pub counters: InterfaceCounters,
+}
+
+impl InterfaceCounters {
+    /// Adds other counters of the same interface, which may come from a damaged file.
+    pub const fn add(&mut self, more: &Self) {
+        self.rx_packets = self.rx_packets.saturating_add(more.rx_packets);
+        self.rx_bytes = self.rx_bytes.saturating_add(more.rx_bytes);
+        self.tx_packets = self.tx_packets.saturating_add(more.tx_packets);
+        self.tx_bytes = self.tx_bytes.saturating_add(more.tx_bytes);
+        self.dropped = self.dropped.saturating_add(more.dropped);
+    }
+
+    /// What was counted since an earlier reading.
+    pub fn since(&self, then: &Self) -> Self {
+        Self {
+            name: self.name.clone(),
+            rx_packets: self.rx_packets.saturating_sub(then.rx_packets),
+            rx_bytes: self.rx_bytes.saturating_sub(then.rx_bytes),
+            tx_packets: self.tx_packets.saturating_sub(then.tx_packets),
+            tx_bytes: self.tx_bytes.saturating_sub(then.tx_bytes),
+            dropped: self.dropped.saturating_sub(then.dropped),
+        }
+    }
 }
 
 /// How often the kernel side took a path off the main one, in one epoch.
@@ -218,12 +280,16 @@ pub struct EpochRecord {
     pub flows: Vec<Flow>,
     /// The balance.
     pub books: EpochBooks,
+    /// Whether that is a fault. Of a part of an epoch that was read while it went on it need not be closed.
+    pub open: bool,
     /// Named events of the kernel side: slots claimed, spills, quota hits, unparsed by reason.
     pub outcomes: Outcomes,
     /// How full the tables were.
     pub tables: Vec<TableUse>,
     /// The interfaces' own counters, cumulative.
     pub interfaces: Vec<InterfaceCounters>,
+    /// The counters of the links that are watched now, from which an heir of the sensor goes on.
+    pub links: Vec<LinkReading>,
 }
 
 /// A MAC address (EUI-48), in the order of the wire.
@@ -251,7 +317,7 @@ impl fmt::Display for Mac {
 
 /// The form is not six pairs of hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no MAC address; write six pairs of hex digits, like 02:1a:2b:3c:4d:5e")]
+#[error("`{}` is no MAC address; write six pairs of hex digits, like 02:1a:2b:3c:4d:5e", .0.escape_debug())]
 pub struct BadMac(String);
 
 impl std::str::FromStr for Mac {
@@ -283,6 +349,21 @@ pub enum DeviceKind {
     Group,
     /// What could not be told apart: unknown devices beyond the bound.
     Pool,
+}
+
+impl DeviceKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Configured, Self::Unknown, Self::Group, Self::Pool];
+
+    /// The word in metrics and the ledger.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Unknown => "unknown",
+            Self::Group => "multicast",
+            Self::Pool => "pool",
+        }
+    }
 }
 
 /// A device as the sinks show it.

@@ -4,15 +4,12 @@
 //! that still writes the half that was just read loses packets within seconds.
 
 #![expect(clippy::unwrap_used, reason = "a test panics, which keeps the backtrace")]
-#![expect(clippy::cast_possible_truncation, reason = "small constants in the types of C")]
 
 #[path = "../../sensor-common/tests/frames/mod.rs"]
 #[expect(dead_code, reason = "each test crate uses some of the builders")]
 mod frames;
 
 use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -26,12 +23,11 @@ use labgate::{
     },
     model::Mac,
 };
-use nix::net::if_::if_nametoindex;
-use xtask::bench::Namespace;
+use xtask::bench::{Namespace, RawSocket};
 
 /// How long the flips go on.
 const DURATION: Duration = Duration::from_secs(8);
-/// Frames handed to the kernel in one call.
+/// Frames between two looks at the clock.
 const BATCH: usize = 64;
 
 #[test]
@@ -63,6 +59,7 @@ fn back_to_back_flips_of_one_key_lose_nothing() {
     assert_eq!(attached.ingress, IngressMode::Xdp);
     gateway.ip("link set lan0 up\nlink set phone0 up").unwrap();
 
+    let phone = RawSocket::open(&gateway, "phone0").unwrap();
     let stop = AtomicBool::new(false);
     let (mut counted, mut seen, mut epochs) = (0, 0, 0_u32);
     let mut drain = |epochs: &mut u32| {
@@ -73,7 +70,12 @@ fn back_to_back_flips_of_one_key_lose_nothing() {
         *epochs += 1;
     };
     thread::scope(|scope| {
-        scope.spawn(|| gateway.enter(|| send("phone0", &stop).unwrap()).unwrap());
+        scope.spawn(|| {
+            let frames = vec![ethernet(ETH_IPV4, &ipv4(17, &udp(&[0; 18]))); BATCH];
+            while !stop.load(Ordering::Relaxed) {
+                phone.send(&frames).unwrap();
+            }
+        });
         let end = Instant::now() + DURATION;
         while Instant::now() < end {
             drain(&mut epochs);
@@ -91,39 +93,4 @@ fn back_to_back_flips_of_one_key_lose_nothing() {
     assert!(received > 100_000, "only {received} packets: too few to meet a flip");
     assert_eq!((counted, seen), (received, received), "after {epochs} epochs");
     drop(attached);
-}
-
-/// Sends one and the same frame as fast as a raw socket can.
-fn send(interface: &str, stop: &AtomicBool) -> io::Result<()> {
-    // SAFETY: takes three integers.
-    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nothing else owns.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    let mut address: libc::sockaddr_ll =
-        // SAFETY: all zero is a valid address.
-        unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_ifindex = if_nametoindex(interface)?.cast_signed();
-    let mut frame = ethernet(ETH_IPV4, &ipv4(17, &udp(&[0; 18])));
-    let mut part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
-    // SAFETY: all zero is a valid message.
-    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-    message.msg_hdr.msg_name = (&raw mut address).cast();
-    message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_ll>() as u32;
-    message.msg_hdr.msg_iov = &raw mut part;
-    message.msg_hdr.msg_iovlen = 1;
-    let mut messages = [message; BATCH];
-    while !stop.load(Ordering::Relaxed) {
-        // SAFETY: the messages, their address and their octets outlive the call.
-        let sent =
-            unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), BATCH as u32, 0) };
-        // A full ring is part of full speed.
-        if sent < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOBUFS) {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a packet costs, beside other ways to count it.
+//! `cargo xtask bench`: what a packet costs, beside other ways to count it, and what the ledger costs.
 
 use std::env;
 use std::path::PathBuf;
@@ -19,6 +19,9 @@ pub struct Args {
     /// The cases that matter most, in less than five minutes
     #[arg(long)]
     quick: bool,
+    /// Measure the ledger instead of the datapath
+    #[arg(long, conflicts_with_all = ["quick", "json"])]
+    ledger: bool,
     /// Print the result as JSON on standard output, and nothing else there
     #[arg(long)]
     json: bool,
@@ -32,18 +35,27 @@ pub struct Args {
 /// # Errors
 /// When something can't be built, or the benchmark fails.
 pub fn run(args: &Args) -> Result<()> {
+    if args.ledger {
+        setup::ensure(&[Group::Build], Consent::new(args.yes))?;
+        return bench(&["--bench", "ledger"]);
+    }
     ensure!(
         is_root(),
         "the benchmark loads eBPF programs and makes network namespaces: run it as root"
     );
     setup::ensure(&[Group::Build, Group::Bench], Consent::new(args.yes))?;
-    let mut command = cargo();
-    command.args(["bench", "--package", "labgate", "--bench", "datapath", "--"]);
-    for (wanted, flag) in [(args.quick, "--quick"), (args.json, "--json")] {
-        if wanted {
-            command.arg(flag);
+    let mut wanted = vec!["--bench", "datapath", "--"];
+    for (is_wanted, flag) in [(args.quick, "--quick"), (args.json, "--json")] {
+        if is_wanted {
+            wanted.push(flag);
         }
     }
+    bench(&wanted)
+}
+
+fn bench(args: &[&str]) -> Result<()> {
+    let mut command = cargo();
+    command.args(["bench", "--package", "labgate"]).args(args);
     let status = command.stdin(Stdio::null()).status().context("cargo didn't start")?;
     ensure!(status.success(), "the benchmark failed: see above");
     Ok(())

@@ -45,17 +45,26 @@ pub enum Profile {
 /// # Errors
 /// When the build fails.
 pub fn daemon(profile: Profile) -> Result<PathBuf> {
+    program("labgate", profile, &[])
+}
+
+/// Builds the program of a package, both of that name, with further arguments for cargo, and returns the
+/// path of the executable. The compiler's messages go to stderr.
+///
+/// # Errors
+/// When the build fails.
+pub fn program(name: &str, profile: Profile, arguments: &[String]) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package", "labgate", "--bin", "labgate"]);
+    command.args(["build", "--package", name, "--bin", name]).args(arguments);
     command.arg("--message-format=json-render-diagnostics");
     if profile == Profile::Release {
         command.arg("--release");
     }
     let output = command.stderr(Stdio::inherit()).output().context("cargo didn't start")?;
-    ensure!(output.status.success(), "labgate doesn't build: see the messages above");
+    ensure!(output.status.success(), "{name} doesn't build: see the messages above");
     match executable(&output.stdout) {
         Some(path) => Ok(path),
-        None => bail!("cargo didn't say where it put labgate"),
+        None => bail!("cargo didn't say where it put {name}"),
     }
 }
 
@@ -64,6 +73,14 @@ pub fn cargo() -> Command {
     let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(workspace());
+    // What cargo tells a program that it runs. Some build scripts look at these, and would run each time
+    // that another program asks for the build.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

@@ -5,7 +5,7 @@ mod geodata;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{benchmark, build, dashboards, demo, package, setup, test};
+use xtask::{benchmark, build, captures, chaos, dashboards, demo, fuzz, package, setup, test};
 
 /// Commands of the LabGate repository. Start with `cargo xtask demo`.
 #[derive(Debug, Parser)]
@@ -31,6 +31,12 @@ enum Command {
     Test(test::Args),
     /// Measure what a packet costs, beside other ways to count it
     Bench(benchmark::Args),
+    /// Kill, restart, upgrade and starve the sensor under full traffic, and see that no packet is lost
+    Chaos(chaos::Args),
+    /// Hold `labgate replay` against tshark, over all captures of a directory
+    Captures(captures::Args),
+    /// Look for input that breaks a parser or a reader
+    Fuzz(fuzz::Args),
     /// Make the geo databases in the repository again
     Geodata(geodata::Args),
 }
@@ -44,6 +50,9 @@ fn main() -> ExitCode {
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => benchmark::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
+        Command::Captures(args) => captures::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Geodata(args) => geodata::run(&args),
     };
     match result {

@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ruzstd::decoding::StreamingDecoder;
 
 use crate::{
-    build::{self, Profile, cargo, target_dir, workspace},
+    build::{self, Profile, target_dir, workspace},
     setup::{self, Consent, Group},
+    tool::tool,
     toolchain::output,
 };
 
@@ -56,7 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
 /// When the daemon doesn't build, or cargo-deb can't be had or refuses.
 pub fn make(profile: Profile, revision: &str, out: &Path) -> Result<PathBuf> {
     let daemon = build::daemon(profile)?;
-    let cargo_deb = cargo_deb()?;
+    // Without features it calls the system's xz.
+    let cargo_deb = tool("cargo-deb", CARGO_DEB, &["--no-default-features"])?;
     fs::create_dir_all(out).with_context(|| format!("can't make {}", out.display()))?;
     // cargo-deb takes built files from `release` below cargo's target directory. This one is laid
     // out for it, so that the tests can pack a daemon built for debugging.
@@ -81,23 +83,6 @@ pub fn make(profile: Profile, revision: &str, out: &Path) -> Result<PathBuf> {
         Some(package) => Ok(package),
         None => bail!("cargo-deb didn't say where it put the package, but: {said}"),
     }
-}
-
-/// The program, installed below the target directory when it isn't there.
-fn cargo_deb() -> Result<PathBuf> {
-    let root = target_dir().join("tools").join(format!("cargo-deb-{CARGO_DEB}"));
-    let program = root.join("bin/cargo-deb");
-    if output(Command::new(&program).arg("--version")).is_none() {
-        eprintln!("installing cargo-deb {CARGO_DEB} to {}", root.display());
-        let mut command = cargo();
-        // Without features it calls the system's xz; optimized it would take minutes to build.
-        command.args(["install", "cargo-deb", "--locked", "--debug", "--no-default-features"]);
-        command.args(["--force", "--version", CARGO_DEB, "--root"]).arg(&root);
-        // Quiet: what it prints on stdout is not our answer.
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
-        ensure!(status.context("cargo didn't start")?.success(), "cargo-deb can't be installed");
-    }
-    Ok(program)
 }
 
 /// Lays out everything in the package that isn't in the repository as it is.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -91,6 +91,8 @@ impl<'a> Stack<'a> {
             for (old, new) in changes {
                 text = text.replace(old, new);
             }
+            // Two scrapes, after which what is new was not there before.
+            text = text.replace("offset 30s", &format!("offset {}ms", 2 * interval.as_millis()));
             let to = dir.join(from.file_name().context("no file")?);
             fs::write(&to, text).with_context(|| to.display().to_string())
         };
@@ -173,8 +175,34 @@ impl<'a> Stack<'a> {
     /// # Errors
     /// When it does not answer.
     pub fn query(&self, query: &str) -> Result<String> {
-        let (url, query) = (format!("http://{PROMETHEUS}/api/v1/query"), format!("query={query}"));
-        self.namespace.run(&["curl", "-qsS", "-m", "5", "-G", &url, "--data-urlencode", &query])
+        self.ask("query", &[("query", query)])
+    }
+
+    /// Prometheus' answer, whatever it is, by its HTTP API (docs/querying/api.md).
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String> {
+        let url = format!("http://{PROMETHEUS}/api/v1/{path}");
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let parameters = parameters.iter().flat_map(|text| ["--data-urlencode", text]);
+        let curl = ["curl", "-qsS", "-m", "20", "-G", &url];
+        self.namespace.run(&curl.into_iter().chain(parameters).collect::<Vec<_>>())
+    }
+
+    /// Waits until Prometheus has looked at the sensor for long enough to know what is new.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_until_known(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE + 3 * self.interval;
+        let query = format!("up offset {}ms", 2 * self.interval.as_millis());
+        while !self.query(&query)?.contains("\"1\"]") {
+            ensure!(Instant::now() < deadline, "Prometheus sees no sensor: {}", self.output());
+            thread::sleep(self.interval / 4);
+        }
+        Ok(())
     }
 
     /// What both have said.

@@ -6,6 +6,7 @@ use super::FlowKey;
 
 /// Packets and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "report", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Tally {
     /// Packets; each segment of a super-packet is one.

@@ -4,14 +4,17 @@ use anyhow::Result;
 use nix::net::if_::if_nameindex;
 
 use super::instance::Instance;
-use crate::kernel::{check_privileges, remove_leftovers};
+use crate::{
+    cli::PinsArg,
+    kernel::{Pins, PinsError, check_privileges, remove_leftovers},
+};
 
-/// Removes LabGate's clsact filters from every interface of this network namespace.
+/// Detaches LabGate's programs from every interface of this network namespace, and removes their tables.
 ///
 /// # Errors
 ///
 /// While a sensor runs, or when the kernel refuses.
-pub fn detach() -> Result<()> {
+pub fn detach(args: &PinsArg) -> Result<()> {
     check_privileges()?;
     let _instance = Instance::lock()?;
     let mut removed = 0;
@@ -22,6 +25,18 @@ pub fn detach() -> Result<()> {
             println!("{name}: removed {hooks} filter(s)");
         }
         removed += hooks;
+    }
+    match Pins::open(&args.pins) {
+        Ok(pins) => {
+            let links = pins.remove_all();
+            if links > 0 {
+                println!("removed {links} link(s), and what was counted since the sensor ended");
+            }
+            removed += links;
+        }
+        Err(error @ PinsError::Running) => return Err(error.into()),
+        // Nothing can be pinned there, so nothing is.
+        Err(PinsError::Unavailable { .. }) => {}
     }
     if removed == 0 {
         println!("nothing was left attached");

@@ -8,7 +8,9 @@ mod devices;
 mod documents;
 mod init;
 mod instance;
+mod ledger;
 mod query;
+mod replay;
 mod rows;
 mod run;
 mod status;
@@ -21,7 +23,9 @@ pub use self::{
     devices::devices,
     documents::{completions, man},
     init::init,
+    ledger::{audit, ledger},
     query::query,
+    replay::replay,
     run::run,
     status::status,
 };

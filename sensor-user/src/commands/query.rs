@@ -1,6 +1,8 @@
 //! `labgate query`: where the data goes, by filters.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 use sensor_common::report::{DestinationList, DestinationRow};
 
 use super::{
@@ -8,7 +10,11 @@ use super::{
     rows::{Column, csv, number, table, text},
     terminal::{print, printable, printable_json},
 };
-use crate::cli::{Format, QueryArgs};
+use crate::{
+    cli::{Format, QueryArgs},
+    sinks::{http::parameters::destination_query, ledger},
+    state::Setup,
+};
 
 const TABLE: [Column<DestinationRow>; 10] = [
     text("device", |row| row.device.clone()),
@@ -69,19 +75,37 @@ pub fn query(args: &QueryArgs) -> Result<()> {
         ("port", args.port.map(|port| port.to_string()).as_ref()),
         ("prefix", args.prefix.as_ref()),
         ("since", args.since.as_ref()),
+        ("from", args.from.as_ref()),
+        ("until", args.until.as_ref()),
         ("detail", Some(&detail)),
         ("limit", Some(&args.limit)),
     ]);
-    let answer =
-        Client::new(&args.sensor)?.get::<DestinationList>("/api/v1/destinations", &query)?;
-    let DestinationList { destinations: rows, matched, attribution, .. } = &answer.value;
+    let (text, list) = match &args.ledger {
+        Some(path) => from_ledger(path, &query)?,
+        None => {
+            let client = Client::new(&args.sensor)?;
+            let answer = client.get::<DestinationList>("/api/v1/destinations", &query)?;
+            (answer.text, answer.value)
+        }
+    };
+    let DestinationList { destinations: rows, matched, attribution, .. } = &list;
     print(|out| match args.format {
         Format::Table => table(out, &TABLE, rows),
         Format::Csv => csv(out, &CSV, rows),
-        Format::Json => writeln!(out, "{}", printable_json(&answer.text)),
+        Format::Json => writeln!(out, "{}", printable_json(&text)),
     })?;
     notes(args.format, rows.len(), *matched, attribution);
     Ok(())
+}
+
+/// What a sensor would answer that had this ledger and no other memory.
+fn from_ledger(path: &Path, typed: &[(&str, String)]) -> Result<(String, DestinationList)> {
+    let query = destination_query(typed).map_err(anyhow::Error::msg)?;
+    let (from, until) = query.period.unwrap_or((0, u64::MAX));
+    let state = ledger::period(path, from, until, Setup::default())
+        .with_context(|| format!("can't read the ledger {}", path.display()))?;
+    let list = state.destination_list(&query);
+    Ok((serde_json::to_string(&list)?, list))
 }
 
 /// The parameters that were given.

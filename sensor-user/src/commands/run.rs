@@ -1,6 +1,7 @@
 //! `labgate run`: build everything, then spawn, then drain.
 
 use std::{
+    fs,
     io::{self, IsTerminal as _},
     path::Path,
     sync::{Arc, mpsc},
@@ -19,16 +20,25 @@ use tracing_subscriber::EnvFilter;
 use super::instance::Instance;
 use crate::{
     adopted::{Adopted, StateFile},
+    cli::RunArgs,
     config::{self, Config},
-    epoch::{Epochs, Order},
+    epoch::{Epochs, Order, Progress},
+    faults,
     files::Watched,
     host::{LinkFollower, LinksError, refuse_overlaps},
-    interfaces::{Interfaces, LinkNews},
-    join::{Joiner, devices::Inventory},
-    kernel::{GracePeriod, Sensor, Sizes, check_kernel, check_privileges, possible_cpus},
+    interfaces::{Former, Interfaces, LinkNews},
+    join::{Joiner, devices::Inventory, geo},
+    kernel::{
+        GracePeriod, Pins, PinsError, Resumed, Sensor, Sizes, Table, check_kernel,
+        check_privileges, possible_cpus,
+    },
     reload::{Reloader, SetLog, open_geo},
+    resume,
     service::Service,
-    sinks::{Sinks, http},
+    sinks::{
+        Sinks, http,
+        ledger::{Identity, Keeper, Ledger},
+    },
     state::{Reloaded, Setup, Shared, State},
     whereabouts,
 };
@@ -46,9 +56,12 @@ const AFTER_LINKS_ERROR: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// When anything that counting needs is missing; nothing stays attached then.
-pub fn run(path: &Path) -> Result<()> {
+pub fn run(args: &RunArgs) -> Result<()> {
+    let path = &*args.config.config;
+    share_memory();
     let config = config::load(path)?;
     let set_log = start_log(&config)?;
+    faults::announce();
     let adopted_file = Watched::new(StateFile::of(&config.state_dir).path());
     let adopted = StateFile::of(&config.state_dir).read();
     let damaged = adopted.is_err();
@@ -77,14 +90,42 @@ pub fn run(path: &Path) -> Result<()> {
         .build()
         .context("can't start the HTTP server's threads")?;
     let geo = open_geo(&config)?;
-    let (mut sensor, table) = Sensor::load(&sizes(&config), &config.device_macs())?;
+    let boot = boot_id()?;
+    let mut state = State::new(Setup::new(&config, &geo));
+    let (inventory, mut ledger, former) = resume(&config, &mut state, &boot)?;
+    let pins = if ledger.is_some() { open_pins(&args.pins.pins)? } else { None };
+    let is_pinned = pins.is_some();
+    let (sizes, macs) = (sizes(&config), config.device_macs());
+    let Resumed { mut sensor, mut table, mut behind, discarded } = match pins {
+        Some(pins) => Sensor::resume(&sizes, &macs, pins)?,
+        None => Sensor::load(&sizes, &macs)?.into(),
+    };
+    for reason in discarded {
+        tracing::error!(
+            reason,
+            "a table of an earlier sensor can't be read; what it counted is lost"
+        );
+    }
     let (follower, links) = runtime.block_on(follow_links())?;
-    let interfaces = Interfaces::attach(&mut sensor, config.wanted(), links)?;
+    let interfaces = Interfaces::attach(&mut sensor, config.wanted(), links, former)?;
+    if let Some(ledger) = &mut ledger {
+        for table in behind.iter_mut().chain([&mut table]) {
+            skip_committed(ledger, table, &boot)?;
+        }
+        ledger.end_spans(&interfaces.coverage()).context("can't write the ledger")?;
+    }
+    let keeper = ledger.map(Keeper::new).transpose().context("can't start the ledger's thread")?;
+    if let Some(keeper) = &keeper {
+        keeper.retain(config.retention);
+    }
+    // The last one comes first.
+    let mut next = vec![table];
+    next.append(&mut behind);
+    let table = next.pop().context("there is no table")?;
 
-    let shared = Arc::new(Shared::new(State::new(Setup::new(&config, &geo)), config.epoch));
+    let shared = Arc::new(Shared::new(state, config.epoch));
     let (order, orders) = mpsc::channel();
     let app = http::App::new(Arc::clone(&shared));
-    let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);
     let epochs = Epochs {
         sensor,
         table,
@@ -92,6 +133,10 @@ pub fn run(path: &Path) -> Result<()> {
         interfaces,
         joiner: Joiner::new(inventory, geo),
         sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
+        keeper,
+        boot,
+        next,
+        progress: Progress::default(),
     };
 
     if damaged {
@@ -119,11 +164,22 @@ pub fn run(path: &Path) -> Result<()> {
     let reload_thread = spawn("reload", move || reloader.run(&hangups))?;
     let whereabouts_thread = spawn("whereabouts", move || whereabouts.run(&lease_files))?;
     tracing::info!(listen = %config.listen, "counting; metrics are at {}://{}/metrics", web.scheme(), config.listen);
+    let last_order = order.clone();
     runtime.spawn(report_links(follower, order));
     let service = Service::start(&shared);
-    let served = runtime.block_on(serve(listener, app, web, ended, hangup));
+    let (leaves, served) = runtime.block_on(serve(listener, app, web, ended, hangup));
     service.stop();
-    tracing::info!("stopping: detaching, then reading what is left");
+    if leaves && is_pinned {
+        tracing::info!(
+            "stopping; the programs stay attached and go on counting for the next start (`labgate detach` \
+             removes them)"
+        );
+        // Where nobody listens the thread has ended, and has said why.
+        let _ended = last_order.send(Order::Leave);
+    } else {
+        tracing::info!("stopping: detaching, then reading what is left");
+    }
+    drop(last_order);
     let reloader_ended = joined("reload", reload_thread);
     // With the one who could name other lease files it ends.
     let whereabouts_ended = joined("whereabouts", whereabouts_thread);
@@ -135,8 +191,78 @@ pub fn run(path: &Path) -> Result<()> {
     served
 }
 
+/// What one thread frees another takes: epochs, ledger and requests each allocate much for a moment, and an arena for
+/// each of them would keep half as much again.
+fn share_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator's, before there is another thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Where links and tables are pinned; nothing where that can't be.
+fn open_pins(directory: &Path) -> Result<Option<Pins>> {
+    match Pins::open(directory) {
+        Ok(pins) => Ok(Some(pins)),
+        Err(error @ PinsError::Running) => Err(error.into()),
+        Err(error @ PinsError::Unavailable { .. }) => {
+            tracing::warn!(
+                %error,
+                "nothing can be pinned: what is counted since the last epoch is lost when the sensor is killed, \
+                 and nothing is counted while it does not run"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// What an earlier process committed and did not clear is not counted again.
+fn skip_committed(ledger: &Ledger, table: &mut Table, boot: &str) -> Result<()> {
+    let Some(epoch) = table.left_behind() else { return Ok(()) };
+    let identity = Identity { boot: boot.to_owned(), table: table.id(), epoch: epoch.into() };
+    if ledger.is_committed(&identity).context("can't read the ledger")? {
+        table.was_committed();
+    }
+    Ok(())
+}
+
+/// Goes on from the ledger, where there is one.
+fn resume(
+    config: &Config,
+    state: &mut State,
+    boot: &str,
+) -> Result<(Inventory, Option<Ledger>, Former)> {
+    let Some(path) = &config.ledger else {
+        let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);
+        return Ok((inventory, None, Former::default()));
+    };
+    let (mut ledger, mut restored, aside) =
+        Ledger::open(path).with_context(|| format!("can't use the ledger {}", path.display()))?;
+    if let Some(aside) = aside {
+        let (path, aside) = (path.display(), aside.display());
+        tracing::error!(%path, %aside, "the ledger was damaged; it was set aside, and a new one begun");
+    }
+    let inventory = resume::resume(config, &mut ledger, &mut restored, state)
+        .with_context(|| format!("can't read the ledger {}", path.display()))?;
+    let links = restored.links.into_iter().filter(|(_, of)| of == boot).map(|(link, _)| link);
+    let spans = restored.spans.into_iter().filter(|(_, _, of)| of == boot);
+    let former = Former {
+        counted: state.interfaces().to_vec(),
+        links: links.collect(),
+        spans: spans.map(|(interface, began, _)| (interface, began)).collect(),
+    };
+    Ok((inventory, Some(ledger), former))
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let id = fs::read_to_string(path).with_context(|| format!("can't read {path}"))?;
+    Ok(id.trim_end().to_owned())
+}
+
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(geo::STACK).spawn(work);
     thread.with_context(|| format!("can't start the {name} thread"))
 }
 
@@ -169,13 +295,27 @@ fn log_filter_of(config: &Config) -> Result<EnvFilter> {
         .with_context(|| format!("{LOG_VARIABLE} is no log filter"))
 }
 
-/// Serves until a signal says stop, or the epoch thread has ended: without it nothing is counted.
+/// Serves until a signal says stop, or the epoch thread has ended: without it nothing is counted. Says whether the
+/// programs are to stay attached.
 async fn serve(
+    listener: std::net::TcpListener,
+    app: http::App,
+    web: Arc<http::Web>,
+    epochs_ended: oneshot::Receiver<()>,
+    hangup: mpsc::Sender<()>,
+) -> (bool, Result<()>) {
+    let mut leaves = false;
+    let served = serve_until(listener, app, web, epochs_ended, hangup, &mut leaves).await;
+    (leaves, served)
+}
+
+async fn serve_until(
     listener: std::net::TcpListener,
     app: http::App,
     web: Arc<http::Web>,
     mut epochs_ended: oneshot::Receiver<()>,
     hangup: mpsc::Sender<()>,
+    leaves: &mut bool,
 ) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
@@ -185,7 +325,10 @@ async fn serve(
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => {
+                *leaves = true;
+                break;
+            }
             _ = &mut epochs_ended => break,
             _ = hangups.recv() => {
                 // Where nobody listens the reload thread has ended, and has said why.

@@ -29,7 +29,7 @@ pub fn status(args: &StatusArgs) -> Result<()> {
 }
 
 /// One block per device, one line per destination.
-fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+pub(super) fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let mut line = |text: String| writeln!(out, "{}", printable(&text));
     for device in &report.devices {
         let random = if device.random_mac { ", random MAC" } else { "" };

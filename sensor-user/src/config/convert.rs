@@ -9,8 +9,8 @@ use sensor_common::layout::MIN_SLOTS;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Config, DEFAULT_EPOCH, DEFAULT_LISTEN, DEFAULT_MAX_AGE, DEFAULT_STATE_DIR, Databases, Limits,
-    TcAttach, devices,
+    Config, DEFAULT_EPOCH, DEFAULT_LEDGER, DEFAULT_LISTEN, DEFAULT_MAX_AGE, DEFAULT_STATE_DIR,
+    Databases, Limits, Retention, TcAttach, devices,
     diagnostic::{Diagnostic, Source},
     networks, policy,
     raw::Node,
@@ -18,7 +18,7 @@ use super::{
     values,
 };
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "interfaces",
     "tc_attach",
     "devices",
@@ -30,6 +30,8 @@ const KEYS: [&str; 13] = [
     "web_config",
     "limits",
     "state_dir",
+    "ledger",
+    "retention",
     "leases",
     "log",
 ];
@@ -60,6 +62,10 @@ pub(super) fn config(source: &Source<'_>, document: &Node) -> Result<Config, Vec
 fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Config {
     let (policy, mut groups) = policy::policy(reader, root);
     let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
+    let state_dir = root
+        .get("state_dir")
+        .and_then(|field| values::path(reader, field, "write the path of a directory", directory))
+        .unwrap_or_else(|| DEFAULT_STATE_DIR.into());
     Config {
         interfaces: devices::interfaces(reader, root),
         tc_attach: root
@@ -80,12 +86,9 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
             .unwrap_or(DEFAULT_LISTEN),
         web_config: web_config(reader, root, directory),
         limits: limits(reader, root),
-        state_dir: root
-            .get("state_dir")
-            .and_then(|field| {
-                values::path(reader, field, "write the path of a directory", directory)
-            })
-            .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+        ledger: ledger(reader, root, &state_dir),
+        retention: retention(reader, root),
+        state_dir,
         leases: leases(reader, root, directory),
         log: root
             .get("log")
@@ -112,6 +115,33 @@ fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -
 fn web_config<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Option<PathBuf> {
     let field = root.get("web_config").filter(|field| !Reader::is_null(field))?;
     values::path(reader, field, "write the path of a web configuration", directory)
+}
+
+fn ledger<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, state_dir: &Path) -> Option<PathBuf> {
+    let Some(field) = root.get("ledger") else { return Some(state_dir.join(DEFAULT_LEDGER)) };
+    let example = "write the path of a file, or `off`";
+    let path = values::path(reader, field, example, Path::new(""))?;
+    (path != Path::new("off")).then(|| state_dir.join(path))
+}
+
+fn retention<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Retention {
+    let default = Retention::default();
+    let keys = &["minutes", "addresses", "hours", "size"];
+    let Some(fields) = root.get("retention").and_then(|field| reader.fields(field, keys)) else {
+        return default;
+    };
+    let mut days = |key, default| {
+        fields.get(key).and_then(|field| values::max_age(reader, field)).unwrap_or(default)
+    };
+    Retention {
+        minutes: days("minutes", default.minutes),
+        addresses: days("addresses", default.addresses),
+        hours: days("hours", default.hours),
+        size: fields
+            .get("size")
+            .and_then(|field| values::size(reader, field))
+            .unwrap_or(default.size),
+    }
 }
 
 fn leases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Vec<PathBuf> {

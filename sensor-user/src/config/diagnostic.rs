@@ -101,7 +101,8 @@ impl<'a> Source<'a> {
             let (name, count) = (self.name, hidden.len());
             out += &format!("\n\nerror: {count} more errors in {name} not shown");
         }
-        out
+        // The renderer leaves those of C1 as they are, and some terminals obey them.
+        out.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
     }
 
     fn render_one(&self, diagnostic: &Diagnostic) -> String {

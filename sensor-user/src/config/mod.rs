@@ -42,6 +42,8 @@ const DEFAULT_EPOCH: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60 * 86_400);
 /// Directory of the state when the file names none (Filesystem Hierarchy Standard 3.0, 5.8).
 const DEFAULT_STATE_DIR: &str = "/var/lib/labgate";
+/// The ledger when the file names none, in the state directory.
+const DEFAULT_LEDGER: &str = "ledger.db";
 /// Port when the file names none.
 const DEFAULT_PORT: u16 = 9469;
 /// Loopback, because the observed devices must not reach the metrics.
@@ -74,6 +76,10 @@ pub struct Config {
     /// Where the sensor keeps what outlasts it. A relative path starts at the directory of the
     /// configuration file.
     pub state_dir: PathBuf,
+    /// The file of the ledger; `None` for none. A relative path starts at `state_dir`.
+    pub ledger: Option<PathBuf>,
+    /// How long the ledger keeps what, and how large it may become.
+    pub retention: Retention,
     /// Lease files of dnsmasq; relative paths as with `state_dir`.
     pub leases: Vec<PathBuf>,
     /// Least severe level that is logged, unless the environment says otherwise.
@@ -83,6 +89,28 @@ pub struct Config {
 }
 
 impl Config {
+    /// Nothing is watched, named or forbidden; everything else is as where a file leaves it out.
+    pub fn bare() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            tc_attach: TcAttach::default(),
+            devices: Vec::new(),
+            networks: Vec::new(),
+            databases: Databases::default(),
+            policy: Policy::default(),
+            epoch: DEFAULT_EPOCH,
+            listen: DEFAULT_LISTEN,
+            web_config: None,
+            limits: Limits::default(),
+            state_dir: DEFAULT_STATE_DIR.into(),
+            ledger: None,
+            retention: Retention::default(),
+            leases: Vec::new(),
+            log: LevelFilter::INFO,
+            warnings: Vec::new(),
+        }
+    }
+
     /// MAC addresses of all devices.
     pub fn device_macs(&self) -> Vec<Mac> {
         self.devices.iter().flat_map(|device| device.macs.iter().copied()).collect()
@@ -234,6 +262,26 @@ impl Default for Limits {
             series: 200_000,
             series_expiration: Some(Duration::from_secs(60 * 60)),
         }
+    }
+}
+
+/// How long the ledger keeps what. Sums are kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Age from which minutes are added up to hours.
+    pub minutes: Duration,
+    /// Time without a packet after which a far address is added up to its prefix.
+    pub addresses: Duration,
+    /// Age from which hours are only part of the sums.
+    pub hours: Duration,
+    /// Bytes; beyond them the oldest days go first, whatever their age.
+    pub size: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        Self { minutes: days(30), addresses: days(90), hours: days(730), size: 2 << 30 }
     }
 }
 

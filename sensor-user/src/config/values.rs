@@ -182,6 +182,23 @@ pub(super) fn max_age<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<
     days.map(|days: u64| Duration::from_secs(days * 86_400))
 }
 
+/// A size of at least 64 MiB, in bytes.
+pub(super) fn size<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<u64> {
+    let label = "write a whole number and a unit from 64MiB on, like 512MiB or 2GiB";
+    let typed = reader.text(field, label)?;
+    let units = [("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1_u64 << 40)];
+    let size = units.iter().find_map(|(unit, bytes)| {
+        let number: u64 = typed.text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(*bytes)
+    });
+    let size = size.filter(|size| (64 << 20..=64 << 40).contains(size));
+    if size.is_none() {
+        let message = format!("{} cannot be {}", quote(field.name), quote(typed.text));
+        reader.refuse(&typed.at, message, label);
+    }
+    size
+}
+
 /// Time after which something idle is given up; `Some(None)` for never.
 pub(super) fn expiration<'a>(
     reader: &mut Reader<'a>,

@@ -1,13 +1,13 @@
 //! One interface of the configuration: what is attached for it, and what is known of it.
 
-use std::{mem, time::Instant};
+use std::{mem, path::PathBuf, time::Instant};
 
-use super::{Unwatched, unix_nanos};
+use super::{Former, Unwatched, unix_nanos};
 use crate::{
     config::{InterfaceConfig, TcAttach},
     host::{Host, Link},
     kernel::{AttachError, Attached, InterfaceError, Sensor, interface_counters},
-    model::InterfaceCounters,
+    model::{InterfaceCounters, LinkReading},
     state::{Coverage, End, LinkState, Span},
 };
 
@@ -37,9 +37,9 @@ pub(super) struct Watch {
 }
 
 impl Entry {
-    pub(super) fn new(interface: &InterfaceConfig) -> Self {
-        let counted =
-            InterfaceCounters { name: interface.name.clone(), ..InterfaceCounters::default() };
+    pub(super) fn new(interface: &InterfaceConfig, former: Option<&InterfaceCounters>) -> Self {
+        let counted = former.cloned().unwrap_or_default();
+        let counted = InterfaceCounters { name: interface.name.clone(), ..counted };
         Self { coverage: Coverage::new(&interface.name), watch: None, link: None, counted }
     }
 
@@ -50,18 +50,33 @@ impl Entry {
         link: &Link,
         config: &InterfaceConfig,
         tc: TcAttach,
+        former: &Former,
     ) -> Result<(), Unwatched> {
         if self.watch.is_some() {
             return Ok(());
         }
         let missing = || Unwatched::Missing(config.name.clone());
-        let baseline = interface_counters(&link.name).map_err(|_gone| missing())?;
+        let mut baseline = interface_counters(&link.name).map_err(|_gone| missing())?;
         let attached = Attached::new(sensor, link, config, tc).map_err(|error| match error {
             AttachError::Interface(InterfaceError::Missing(_)) => missing(),
             error => Unwatched::Refused(error),
         })?;
+        let (mut from, mut since) = (unix_nanos(), InterfaceCounters::default());
+        if attached.taken_over {
+            // Nothing was missed meanwhile, by the links' counters neither.
+            let is_same = |last: &&LinkReading| {
+                (last.ifindex, &last.counters.name) == (link.index, &config.name)
+            };
+            if let Some(last) = former.links.iter().find(is_same) {
+                since = baseline.since(&last.counters);
+                baseline.clone_from(&last.counters);
+            }
+            if let Some((_, began)) = former.spans.iter().find(|(name, _)| *name == config.name) {
+                from = *began;
+            }
+        }
         let span = Span {
-            from: unix_nanos(),
+            from,
             to: None,
             link: link.name.as_str().into(),
             ingress: attached.ingress.as_str(),
@@ -78,7 +93,7 @@ impl Entry {
             placed: Instant::now(),
             announced: false,
             baseline,
-            since: InterfaceCounters::default(),
+            since,
         });
         Ok(())
     }
@@ -117,7 +132,7 @@ impl Entry {
             (None, Some(link)) if why != End::Gone => watch.read(&link.name),
             (None, _) => {}
         }
-        add(&mut self.counted, &watch.since);
+        self.counted.add(&watch.since);
         self.coverage.end(now, why);
         if !watch.announced {
             return;
@@ -131,6 +146,27 @@ impl Entry {
                 tracing::warn!(interface, reason = why.name(), "no longer attached");
             }
         }
+    }
+
+    /// Lets the programs go on when the process ends.
+    pub(super) fn leave(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.attached.leave();
+        }
+    }
+
+    /// Where its links are pinned, while it is watched.
+    pub(super) fn pins(&self) -> Option<Vec<PathBuf>> {
+        Some(self.watch.as_ref()?.attached.pins())
+    }
+
+    /// The counters of the link, while it is watched.
+    pub(super) fn reading(&self) -> Option<LinkReading> {
+        let watch = self.watch.as_ref()?;
+        let mut counters =
+            InterfaceCounters { name: self.coverage.name.to_string(), ..watch.baseline.clone() };
+        counters.add(&watch.since);
+        Some(LinkReading { ifindex: watch.attached.ifindex, counters })
     }
 
     /// Notes the link as it is now.
@@ -174,7 +210,7 @@ impl Entry {
             if let Some(link) = links.by_index(watch.attached.ifindex) {
                 watch.read(&link.name);
             }
-            add(&mut sum, &watch.since);
+            sum.add(&watch.since);
         }
         sum
     }
@@ -208,12 +244,4 @@ impl Watch {
         };
         self.tc == tc && ways(&self.config) == ways(config)
     }
-}
-
-fn add(sum: &mut InterfaceCounters, more: &InterfaceCounters) {
-    sum.rx_packets += more.rx_packets;
-    sum.rx_bytes += more.rx_bytes;
-    sum.tx_packets += more.tx_packets;
-    sum.tx_bytes += more.tx_bytes;
-    sum.dropped += more.dropped;
 }

@@ -57,6 +57,21 @@ impl Inventory {
         inventory
     }
 
+    /// Enters a device of before the sensor started, unless it is one that has its name. The
+    /// [configuration](Self::configure) then says what has become of it.
+    pub fn readmit(&mut self, name: &Arc<str>, macs: &[Mac], kind: DeviceKind) -> DeviceId {
+        match kind {
+            DeviceKind::Pool => Self::POOL,
+            DeviceKind::Group => Self::GROUP,
+            DeviceKind::Configured | DeviceKind::Unknown => {
+                let namesake = self.devices.iter().find(|device| device.name == *name);
+                namesake
+                    .map(|device| device.id)
+                    .unwrap_or_else(|| self.push(Arc::clone(name), macs.to_vec(), "".into(), kind))
+            }
+        }
+    }
+
     /// Goes on with these configured devices. A device is the one of its name; else it is an unknown one
     /// with one of its addresses, or a configured one whose name is gone; else it is new. One that is
     /// no longer configured goes on as an unknown one. All keep what was counted for them, and a name
@@ -173,7 +188,8 @@ fn name_for(mac: Mac, names: &HashSet<Arc<str>>) -> Arc<str> {
     free.unwrap_or(address).into()
 }
 
-fn vendor_of(macs: &[Mac]) -> Arc<str> {
+/// The vendor of the first address that has one.
+pub(crate) fn vendor_of(macs: &[Mac]) -> Arc<str> {
     macs.iter().find_map(|mac| vendor(*mac)).unwrap_or_default().into()
 }
 

@@ -3,6 +3,7 @@
 //! In this order: IPv4 inside IPv6 is taken out, special-purpose ranges get their class, and only
 //! then are the databases asked.
 
+mod attribution;
 mod database;
 mod record;
 
@@ -10,6 +11,7 @@ use std::{cmp::Reverse, net::IpAddr, path::PathBuf, sync::Arc};
 
 use ipnet::{IpNet, Ipv6Net};
 
+pub use self::attribution::attribution;
 use self::database::{Database, Match};
 pub use self::database::{Error, Problem, Role, Status};
 use super::special;
@@ -44,8 +46,12 @@ pub struct NamedNetwork {
     pub asn: Option<u32>,
 }
 
-/// The two geo databases, and what the configuration says of networks.
-#[derive(Debug)]
+/// Bytes of stack for a thread that reads databases. A file may have 512 pointers that lead one to another, or one that
+/// leads to itself, and the decoder goes along until it gives up: 3 MiB deep in a build for debugging.
+pub const STACK: usize = 8 << 20;
+
+/// The two geo databases, and what the configuration says of networks. Copies share the databases.
+#[derive(Debug, Clone)]
 pub struct GeoDb {
     country: Arc<Database>,
     operators: Arc<Database>,
@@ -184,10 +190,8 @@ impl GeoDb {
     /// The attribution that the licences of the databases in use ask for, one sentence each; to be
     /// shown with every result. Empty where nothing is known about the files' licences.
     pub fn attribution(&self) -> String {
-        let mut sentences = vec![self.country.attribution(), self.operators.attribution()];
-        sentences.dedup();
-        sentences.retain(|sentence| !sentence.is_empty());
-        sentences.join(" ")
+        let databases = self.databases();
+        attribution(databases.iter().map(|status| (&*status.kind, &*status.source)))
     }
 }
 

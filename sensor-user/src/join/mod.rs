@@ -6,10 +6,7 @@ mod names;
 pub mod special;
 pub mod vendor;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_common::layout::{Class, Counters, FlowKey, NonIp, Outcome, Reason, Tally};
@@ -38,15 +35,8 @@ pub struct Joiner {
 impl Joiner {
     /// A join against these devices and databases.
     pub fn new(inventory: Inventory, geo: GeoDb) -> Self {
-        let nowhere = Attribution {
-            country: Country::NoAddress,
-            asn: 0,
-            operator: Arc::from(""),
-            prefix: None,
-            network: Arc::from(""),
-            watched: false,
-        };
-        let anywhere = Attribution { country: Country::NoEntry, ..nowhere.clone() };
+        let nowhere = Attribution::country_alone(Country::NoAddress);
+        let anywhere = Attribution::country_alone(Country::NoEntry);
         Self { inventory, geo, nowhere, anywhere }
     }
 
@@ -85,14 +75,17 @@ impl Joiner {
             let pool = &raw.totals.pool;
             flows.extend(self.without_detail(Inventory::POOL, direction, pool, raw.ended));
         }
+        let books = books(&raw.totals.seen, &flows);
         EpochRecord {
             epoch: raw.epoch,
             ended: raw.ended,
-            books: books(&raw.totals.seen, &flows),
+            open: !books.closed(),
+            books,
             outcomes: outcomes(&raw.totals.outcomes, &flows),
             flows,
             tables: raw.tables.clone(),
             interfaces,
+            links: Vec::new(),
         }
     }
 

@@ -3,17 +3,23 @@
 //! Generic XDP sees super-packets as one frame and has no segment count, so where native XDP can't
 //! be had, uploads are counted at TC ingress, and that is said everywhere.
 
-use std::{error::Error as StdError, io};
+use std::{
+    error::Error as StdError,
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
-    links::FdLink,
+    links::{FdLink, PinnedLink},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
 };
 
 use super::{
+    held::Held,
     interface::InterfaceError,
     owner::Owner,
+    pins::{self, Hook},
     sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor, XdpBuffers},
 };
 use nix::net::if_::if_nametoindex;
@@ -129,13 +135,15 @@ pub struct Attached {
     pub egress: EgressMode,
     /// Why it is not native XDP although that was wanted; empty otherwise.
     pub fallback_reason: String,
+    /// Whether an earlier process' links go on, so that no packet was missed in between.
+    pub taken_over: bool,
     xdp: Option<Xdp>,
-    _tc: Vec<SchedClassifierLink>,
+    tc: Vec<Held>,
 }
 
 /// The program in the XDP slot.
 struct Xdp {
-    _link: FdLink,
+    link: Held,
     buffers: XdpBuffers,
 }
 
@@ -156,20 +164,31 @@ impl Attached {
             return Err(InterfaceError::NotEthernet(interface.to_owned()).into());
         }
         let (mut xdp, mut fallback_reason) = (None, String::new());
+        let pin = |hook| sensor.pins().map(|pins| pins.link(ifindex, hook));
+        let (at_xdp, at_ingress, at_egress) =
+            (pin(Hook::Xdp), pin(Hook::Ingress), pin(Hook::Egress));
         if config.attach != AttachMode::Tc {
-            match attach_native(sensor, ifindex, config.jumbo_frames)? {
+            match attach_native(sensor, ifindex, config.jumbo_frames, at_xdp.as_deref())? {
                 Ok(attached) => xdp = Some(attached),
                 Err(refusal) => fallback_reason = refusal.accept(link, config)?,
             }
         }
-        let (egress_link, egress) = attach_tc(sensor, interface, TcAttachType::Egress, tc)?;
+        // What an earlier process attached otherwise would count a second time.
+        let other = if xdp.is_some() { &at_ingress } else { &at_xdp };
+        if let Some(other) = other {
+            pins::remove(other);
+        }
+        let (egress_link, egress) =
+            attach_tc(sensor, interface, TcAttachType::Egress, tc, at_egress.as_deref())?;
         let mut links = vec![egress_link];
         let ingress = if xdp.is_some() {
             IngressMode::Xdp
         } else {
-            links.push(attach_tc(sensor, interface, TcAttachType::Ingress, tc)?.0);
+            let hook = TcAttachType::Ingress;
+            links.push(attach_tc(sensor, interface, hook, tc, at_ingress.as_deref())?.0);
             IngressMode::Tc
         };
+        let taken_over = xdp.iter().map(|xdp| &xdp.link).chain(&links).all(|link| link.taken_over);
         // Filters of a killed daemon that were not replaced, since this one attaches otherwise.
         if !matches!((ingress, egress), (IngressMode::Tc, EgressMode::Clsact)) {
             remove_leftover(interface, TcAttachType::Ingress)?;
@@ -179,9 +198,22 @@ impl Attached {
         }
         // TC goes by names, which can change hands meanwhile.
         if if_nametoindex(interface) == Ok(ifindex) {
-            Ok(Self { ifindex, ingress, egress, fallback_reason, xdp, _tc: links })
+            Ok(Self { ifindex, ingress, egress, fallback_reason, taken_over, xdp, tc: links })
         } else {
             Err(InterfaceError::Missing(interface.to_owned()).into())
+        }
+    }
+
+    /// Where its links are pinned.
+    pub fn pins(&self) -> Vec<PathBuf> {
+        let links = self.xdp.iter().map(|xdp| &xdp.link).chain(&self.tc);
+        links.filter_map(|link| link.pin.clone()).collect()
+    }
+
+    /// Lets its programs go on when this process ends, as far as their links are pinned.
+    pub fn leave(&mut self) {
+        for link in self.xdp.iter_mut().map(|xdp| &mut xdp.link).chain(&mut self.tc) {
+            link.stays = true;
         }
     }
 
@@ -257,20 +289,41 @@ fn attach_native(
     sensor: &mut Sensor,
     ifindex: u32,
     jumbo_frames: bool,
+    pin: Option<&Path>,
 ) -> Result<Result<Xdp, Refusal>, LoadError> {
+    let kinds = [XdpBuffers::One, XdpBuffers::Fragments];
+    for buffers in &kinds[usize::from(jumbo_frames)..] {
+        if let Some(taken_over) = pin.and_then(|pin| take_xdp_over(sensor, *buffers, pin)) {
+            return Ok(Ok(taken_over));
+        }
+    }
+    if let Some(pin) = pin {
+        // Its interface is gone, or its driver does not take the new program.
+        pins::remove(pin);
+    }
     if !jumbo_frames {
-        match attach_xdp(sensor, ifindex, XdpBuffers::One)? {
+        match attach_xdp(sensor, ifindex, XdpBuffers::One, pin)? {
             Err(refusal) if !refusal.taken() => {}
             settled => return Ok(settled),
         }
     }
-    attach_xdp(sensor, ifindex, XdpBuffers::Fragments)
+    attach_xdp(sensor, ifindex, XdpBuffers::Fragments, pin)
+}
+
+/// Puts our program into the link of an earlier process, in one step.
+fn take_xdp_over(sensor: &mut Sensor, buffers: XdpBuffers, pin: &Path) -> Option<Xdp> {
+    let link = FdLink::from(PinnedLink::from_pin(pin).ok()?);
+    let program = sensor.xdp(buffers).ok()?;
+    let id = program.attach_to_link(link.try_into().ok()?).ok()?;
+    let link = FdLink::try_from(program.take_link(id).ok()?).ok()?;
+    Some(Xdp { link: Held::taken_over(link, pin), buffers })
 }
 
 fn attach_xdp(
     sensor: &mut Sensor,
     ifindex: u32,
     buffers: XdpBuffers,
+    pin: Option<&Path>,
 ) -> Result<Result<Xdp, Refusal>, LoadError> {
     let program = sensor.xdp(buffers)?;
     let link =
@@ -278,8 +331,12 @@ fn attach_xdp(
     Ok(match link {
         // On EINVAL aya attaches by netlink instead; such a link is not tied to the daemon's life.
         Ok(link) => {
-            FdLink::try_from(link).map(|link| Xdp { _link: link, buffers }).map_err(|error| {
-                Refusal { errno: None, reason: format!("no BPF link can be made: {error}") }
+            let held = FdLink::try_from(link).map_err(|error| error.to_string());
+            let held =
+                held.and_then(|link| Held::new(link, pin).map_err(|error| error.to_string()));
+            held.map(|link| Xdp { link, buffers }).map_err(|error| Refusal {
+                errno: None,
+                reason: format!("no BPF link can be made: {error}"),
             })
         }
         Err(error) => {
@@ -299,9 +356,18 @@ fn attach_tc(
     interface: &str,
     hook: TcAttachType,
     tc: TcAttach,
-) -> Result<(SchedClassifierLink, EgressMode), AttachError> {
+    pin: Option<&Path>,
+) -> Result<(Held, EgressMode), AttachError> {
     let (name, word) = names(hook);
     let program = sensor.classifier(name)?;
+    if let Some(pin) = pin {
+        if tc != TcAttach::Clsact
+            && let Some(taken_over) = take_tcx_over(program, pin)
+        {
+            return Ok((taken_over, EgressMode::Tcx));
+        }
+        pins::remove(pin);
+    }
     let refused = |error: ProgramError| AttachError::Tc {
         interface: interface.to_owned(),
         hook: word,
@@ -311,13 +377,33 @@ fn attach_tc(
         // First in the chain: a program before ours could end it with a verdict.
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         match program.attach_with_options(interface, hook, options) {
-            Ok(id) => return Ok((program.take_link(id).map_err(refused)?, EgressMode::Tcx)),
+            Ok(id) => {
+                let link = program.take_link(id).map_err(refused)?;
+                let held = FdLink::try_from(link).map_err(|error| error.to_string());
+                let held =
+                    held.and_then(|link| Held::new(link, pin).map_err(|error| error.to_string()));
+                let held = held.map_err(|reason| AttachError::Tc {
+                    interface: interface.to_owned(),
+                    hook: word,
+                    reason,
+                });
+                return Ok((held?, EgressMode::Tcx));
+            }
             // A kernel without TCX does not know the attach type.
             Err(error) if tc == TcAttach::Auto && errno(&error) == Some(libc::EINVAL) => {}
             Err(error) => return Err(refused(error)),
         }
     }
-    attach_clsact(program, interface, hook).map(|link| (link, EgressMode::Clsact)).map_err(refused)
+    let link = attach_clsact(program, interface, hook).map_err(refused)?;
+    Ok((Held::filter(link), EgressMode::Clsact))
+}
+
+/// As [`take_xdp_over`].
+fn take_tcx_over(program: &mut SchedClassifier, pin: &Path) -> Option<Held> {
+    let link = FdLink::from(PinnedLink::from_pin(pin).ok()?);
+    let id = program.attach_to_link(link.try_into().ok()?).ok()?;
+    let link = FdLink::try_from(program.take_link(id).ok()?).ok()?;
+    Some(Held::taken_over(link, pin))
 }
 
 /// Our program at a hook, and the hook's name.

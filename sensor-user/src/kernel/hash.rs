@@ -2,7 +2,7 @@
 
 use aya::{
     Pod,
-    maps::{MapData, MapError, PerCpuHashMap, PerCpuValues},
+    maps::{Map, MapData, MapError, PerCpuHashMap, PerCpuValues},
     util::nr_cpus,
 };
 use aya_obj::generated::{BPF_ANY, BPF_NOEXIST};
@@ -26,15 +26,37 @@ pod!(
     PodDeviceState(DeviceState),
 );
 
+/// A key that names the half it belongs to.
+pub(super) trait Halved {
+    fn half(&self) -> u32;
+}
+
+impl Halved for PodCoarseKey {
+    fn half(&self) -> u32 {
+        self.0.half()
+    }
+}
+
+impl Halved for PodDeviceKey {
+    fn half(&self) -> u32 {
+        self.0.half()
+    }
+}
+
 /// A per-CPU hash whose keys name the half they belong to.
 pub(super) struct HalfHash<K: Pod, V: Pod> {
     map: PerCpuHashMap<MapData, K, V>,
-    half_of: fn(&K) -> u32,
 }
 
-impl<K: Pod, V: Pod + Default> HalfHash<K, V> {
-    pub(super) fn new(map: PerCpuHashMap<MapData, K, V>, half_of: fn(&K) -> u32) -> Self {
-        Self { map, half_of }
+impl<K: Pod + Halved, V: Pod + Default> HalfHash<K, V> {
+    /// Of a map that the loader made.
+    pub(super) fn new(map: Map) -> Result<Self, MapError> {
+        Ok(Self { map: map.try_into()? })
+    }
+
+    /// Of an earlier process' map.
+    pub(super) fn open(map: MapData) -> Result<Self, MapError> {
+        Self::new(Map::PerCpuHashMap(map))
     }
 
     /// All entries of a half, each with the values of all CPUs.
@@ -93,7 +115,7 @@ impl<K: Pod, V: Pod + Default> HalfHash<K, V> {
         let mut keys = Vec::new();
         for key in self.map.keys() {
             let key = key?;
-            if (self.half_of)(&key) == half {
+            if key.half() == half {
                 keys.push(key);
             }
         }

@@ -1,23 +1,29 @@
 //! Loading: programs into the kernel, maps at the size that the configuration asks for.
 
-use std::{io, mem::size_of, os::fd::AsFd as _, ptr};
+use std::{
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    ptr,
+    sync::Arc,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
-    maps::{MapData, MapError, PerCpuHashMap},
-    programs::{ProgramError, SchedClassifier, Xdp},
+    maps::{MapData, MapError},
+    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use aya_log::EbpfLogger;
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
-use sensor_common::layout::{
-    CoarseKey, Control, Counters, DeviceKey, DeviceState, Geometry, HALVES, LAYOUT_VERSION,
-    MIN_SLOTS, Quotas,
-};
+use sensor_common::layout::{Control, DeviceKey, Geometry, HALVES, LAYOUT_VERSION};
 
 use super::{
-    hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
+    hash::{HalfHash, Halved, PodDeviceKey, PodDeviceState},
     object::with_constants,
+    pinned::{self, PinnedTable},
+    pins::{self, Pins},
+    sizes::Sizes,
     state_memory::StateMemory,
     table::{Capacity, Table},
 };
@@ -48,100 +54,6 @@ impl XdpBuffers {
 
 /// Name of the state map.
 const STATE: &str = "labgate_state";
-
-/// How large the maps are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    /// Slots of the flow table, per CPU and half; a power of two, at least
-    /// [`MIN_SLOTS`](sensor_common::layout::MIN_SLOTS).
-    pub flow_slots_per_cpu: u32,
-    /// Entries of the coarse level, for all CPUs and both halves.
-    pub coarse_entries: u32,
-    /// Devices that the configuration names, by MAC address.
-    pub device_macs: u32,
-    /// Unknown MAC addresses that are told apart.
-    pub unknown_devices: u32,
-}
-
-impl Sizes {
-    /// Slots of the flow table where the configuration names none.
-    pub fn default_slots(cpus: usize) -> u32 {
-        let most = u32::try_from(cpus).ok().and_then(Geometry::max_slots);
-        most.unwrap_or(MIN_SLOTS).min(DEFAULT_SLOTS)
-    }
-
-    /// Says whether the programs can address tables of that size for so many CPUs.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError::TooLarge`].
-    pub fn check(&self, cpus: usize) -> Result<(), LoadError> {
-        let most = u32::try_from(cpus).ok().and_then(Geometry::max_slots).unwrap_or(0);
-        if self.flow_slots_per_cpu <= most {
-            Ok(())
-        } else {
-            Err(LoadError::TooLarge { slots: self.flow_slots_per_cpu, cpus, most })
-        }
-    }
-
-    /// Kernel memory of all maps in bytes, on a machine with so many possible CPUs.
-    pub fn memory(&self, cpus: usize) -> u64 {
-        let geometry = self.geometry(u32::try_from(cpus).unwrap_or(u32::MAX));
-        let (cpus, halves) = (cpus as u64, u64::from(HALVES));
-        // A preallocated per-CPU hash: key, element header and bucket, and a value for each CPU.
-        let hash = |entries: u64, key: usize, value: usize| {
-            entries * (key as u64 + 64 + cpus * value as u64)
-        };
-        geometry.state_bytes()
-            + hash(self.coarse_entries.into(), size_of::<CoarseKey>(), size_of::<Counters>())
-            + hash(
-                halves * (u64::from(self.device_entries()) + u64::from(self.unknown_devices)),
-                size_of::<DeviceKey>(),
-                size_of::<DeviceState>(),
-            )
-    }
-
-    /// Entries for configured devices.
-    fn device_entries(&self) -> u32 {
-        self.device_macs.saturating_add(SPARE_DEVICES)
-    }
-
-    fn geometry(&self, cpus: u32) -> Geometry {
-        Geometry { cpus, slots: self.flow_slots_per_cpu }
-    }
-
-    /// Who may hold how much. Five eighths of the table go to whoever comes first, and all quotas
-    /// together are a quarter. So at least an eighth stays free, and a key within its device's quota
-    /// finds a slot while others flood theirs.
-    fn quotas(&self, cpus: u32) -> Quotas {
-        let share = |total: u32| {
-            let devices = self.device_macs.max(1);
-            let device = (total / 16 * 3 / devices).max(16);
-            let pool = total / 16;
-            (device, (pool / 4).max(16), pool)
-        };
-        let (device_slots, stranger_slots, pool_slots) = share(self.flow_slots_per_cpu);
-        // The coarse level is one map for all CPUs and both halves.
-        let (device_coarse, stranger_coarse, pool_coarse) =
-            share(self.coarse_entries / (cpus * HALVES));
-        Quotas {
-            free_slots: self.flow_slots_per_cpu / 8 * 5,
-            device_slots,
-            stranger_slots,
-            pool_slots,
-            free_coarse: self.coarse_entries / (cpus * HALVES) / 2,
-            device_coarse,
-            stranger_coarse,
-            pool_coarse,
-        }
-    }
-}
-
-/// MAC addresses that the configuration may gain while the sensor runs.
-pub(super) const SPARE_DEVICES: u32 = 256;
-
-/// Slots where the configuration names none, if the machine has not too many CPUs for that.
-const DEFAULT_SLOTS: u32 = 65_536;
 
 /// CPUs that may ever be online: the table has a stripe for each. One where the kernel won't say.
 pub fn possible_cpus() -> usize {
@@ -214,6 +126,26 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
 pub struct Sensor {
     ebpf: Ebpf,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Where links are pinned, if they are.
+    pins: Option<Arc<Pins>>,
+}
+
+/// What there is once the programs are loaded with maps that outlive the process.
+pub struct Resumed {
+    /// The programs.
+    pub sensor: Sensor,
+    /// The table that they write.
+    pub table: Table,
+    /// Tables of another shape, which programs of an earlier process write until these here are attached.
+    pub behind: Vec<Table>,
+    /// Why what was counted in others is lost.
+    pub discarded: Vec<String>,
+}
+
+impl From<(Sensor, Table)> for Resumed {
+    fn from((sensor, table): (Sensor, Table)) -> Self {
+        Self { sensor, table, behind: Vec::new(), discarded: Vec::new() }
+    }
 }
 
 impl Sensor {
@@ -225,27 +157,128 @@ impl Sensor {
     pub fn load(sizes: &Sizes, devices: &[Mac]) -> Result<(Self, Table), LoadError> {
         let cpus = nr_cpus().map_err(|(what, error)| LoadError::System { what, error })?;
         sizes.check(cpus)?;
-        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
-        let control = control(sizes, cpus)?;
+        let control = control(sizes, u32::try_from(cpus).unwrap_or(u32::MAX))?;
         let state = create_state(control.geometry)?;
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("COARSE", sizes.coarse_entries)
-            .map_max_entries("DEVICES", HALVES * sizes.device_entries())
-            .map_max_entries("STRANGERS", (HALVES * sizes.unknown_devices).max(1))
-            .load(&with_constants(&control, state.fd().as_fd()))?;
-        let memory = StateMemory::new(state.fd(), control.geometry)
-            .map_err(|error| LoadError::Memory { map: STATE, error })?;
+        let memory = map_state(&state, control.geometry)?;
         memory.write_control(control);
-        let table = table(&mut ebpf, memory, devices, sizes)?;
+        Self::with_state(sizes, devices, &control, &state, memory, None)
+    }
+
+    /// The same with maps that outlive the process. A table of an earlier one is taken over where it has the
+    /// right shape, with what it holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and when maps can't be pinned.
+    pub fn resume(sizes: &Sizes, devices: &[Mac], pins: Pins) -> Result<Resumed, LoadError> {
+        let cpus = nr_cpus().map_err(|(what, error)| LoadError::System { what, error })?;
+        sizes.check(cpus)?;
+        let (mut behind, mut discarded) = (Vec::new(), Vec::new());
+        let mut loaded = None;
+        for directory in pins.tables() {
+            match PinnedTable::open(&directory) {
+                Ok(table) if loaded.is_none() && table.suits(sizes) => {
+                    loaded = Some(Self::take_over(sizes, devices, table)?);
+                }
+                Ok(table) => match table.into_table() {
+                    Ok(table) => behind.push(table),
+                    Err(reason) => discarded.push(reason),
+                },
+                Err(reason) => {
+                    pins::remove_table(&directory);
+                    discarded.push(reason);
+                }
+            }
+        }
+        let (mut sensor, table) = match loaded {
+            Some(loaded) => loaded,
+            None => Self::begin(sizes, devices, &pins)?,
+        };
+        sensor.pins = Some(Arc::new(pins));
+        Ok(Resumed { sensor, table, behind, discarded })
+    }
+
+    /// Loads the programs for a table of an earlier process.
+    fn take_over(
+        sizes: &Sizes,
+        devices: &[Mac],
+        table: PinnedTable,
+    ) -> Result<(Self, Table), LoadError> {
+        let PinnedTable { directory, control, state, .. } = table;
+        let control = Control { quotas: sizes.quotas(control.geometry.cpus), ..control };
+        let memory = map_state(&state, control.geometry)?;
+        memory.write_quotas(control.quotas);
+        let (sensor, mut table) =
+            Self::with_state(sizes, devices, &control, &state, memory, Some(&directory))?;
+        table.taken_over();
+        Ok((sensor, table))
+    }
+
+    /// Makes a table that outlives the process.
+    fn begin(sizes: &Sizes, devices: &[Mac], pins: &Pins) -> Result<(Self, Table), LoadError> {
+        let cpus = nr_cpus().map_err(|(what, error)| LoadError::System { what, error })?;
+        let control = control(sizes, u32::try_from(cpus).unwrap_or(u32::MAX))?;
+        let state = create_state(control.geometry)?;
+        let memory = map_state(&state, control.geometry)?;
+        memory.write_control(control);
+        let failed = |error| LoadError::System { what: "pin a table", error };
+        let directory = pins.new_table(control.table_id).map_err(failed)?;
+        let pinned = state.pin(directory.join(pinned::STATE));
+        pinned.map_err(|error| failed(io::Error::other(error)))?;
+        Self::with_state(sizes, devices, &control, &state, memory, Some(&directory))
+    }
+
+    /// Loads the programs that write this state.
+    fn with_state(
+        sizes: &Sizes,
+        devices: &[Mac],
+        control: &Control,
+        state: &MapData,
+        memory: StateMemory,
+        directory: Option<&Path>,
+    ) -> Result<(Self, Table), LoadError> {
+        let capacity = sizes.capacity();
+        let mut loader = EbpfLoader::new();
+        loader
+            .map_max_entries("COARSE", capacity.coarse)
+            .map_max_entries("DEVICES", HALVES * capacity.known)
+            .map_max_entries("STRANGERS", HALVES * capacity.strangers);
+        if let Some(directory) = directory {
+            loader
+                .map_pin_path("COARSE", directory.join(pinned::COARSE))
+                .map_pin_path("DEVICES", directory.join(pinned::DEVICES))
+                .map_pin_path("STRANGERS", directory.join(pinned::STRANGERS));
+        }
+        let mut ebpf = loader.load(&with_constants(control, state.fd().as_fd()))?;
+        let mut table = table(&mut ebpf, memory, devices, capacity)?;
+        if let Some(directory) = directory {
+            table.pinned_at(directory.to_owned());
+        }
         let log = EbpfLogger::init(&mut ebpf).ok();
-        let mut sensor = Self { ebpf, log };
+        let mut sensor = Self { ebpf, log, pins: None };
         for name in [INGRESS_PROGRAM, EGRESS_PROGRAM] {
-            sensor.classifier(name)?.load().map_err(refused(name))?;
+            let program = sensor.classifier(name)?;
+            program.load().map_err(refused(name))?;
+            took(name, program.info());
         }
         for buffers in [XdpBuffers::One, XdpBuffers::Fragments] {
-            sensor.xdp(buffers)?.load().map_err(refused(buffers.program()))?;
+            let program = sensor.xdp(buffers)?;
+            program.load().map_err(refused(buffers.program()))?;
+            took(buffers.program(), program.info());
         }
         Ok((sensor, table))
+    }
+
+    /// Where links are pinned, if they are.
+    pub(super) const fn pins(&self) -> Option<&Arc<Pins>> {
+        self.pins.as_ref()
+    }
+
+    /// Detaches what an earlier process attached, but for these.
+    pub fn keep_links(&self, keep: impl Iterator<Item = PathBuf>) {
+        if let Some(pins) = &self.pins {
+            pins.keep_links(&keep.collect::<Vec<_>>());
+        }
     }
 
     /// Hands what the programs had to say to the log.
@@ -283,6 +316,12 @@ impl Sensor {
     }
 }
 
+/// Tells how much there was to verify, which kernels do from 5.16 on; at a million it ends.
+fn took(program: &'static str, info: Result<ProgramInfo, ProgramError>) {
+    let verified_instructions = info.ok().and_then(|info| info.verified_instruction_count());
+    tracing::debug!(program, verified_instructions, "the kernel took a program");
+}
+
 fn refused(program: &'static str) -> impl Fn(ProgramError) -> LoadError {
     move |error| LoadError::Program { program, error }
 }
@@ -316,38 +355,34 @@ fn create_state(geometry: Geometry) -> Result<MapData, LoadError> {
     MapData::create(array, STATE, None).map_err(map_error)
 }
 
+fn map_state(state: &MapData, geometry: Geometry) -> Result<StateMemory, LoadError> {
+    StateMemory::new(state.fd(), geometry).map_err(|error| LoadError::Memory { map: STATE, error })
+}
+
 fn table(
     ebpf: &mut Ebpf,
     state: StateMemory,
     devices: &[Mac],
-    sizes: &Sizes,
+    capacity: Capacity,
 ) -> Result<Table, LoadError> {
-    let coarse =
-        HalfHash::<PodCoarseKey, PodCounters>::new(hash(ebpf, "COARSE")?, |key| key.0.half());
-    let half_of = |key: &PodDeviceKey| key.0.half();
-    let mut known = HalfHash::<PodDeviceKey, PodDeviceState>::new(hash(ebpf, "DEVICES")?, half_of);
+    let coarse = hash(ebpf, "COARSE")?;
+    let mut known = hash::<PodDeviceKey, PodDeviceState>(ebpf, "DEVICES")?;
     for mac in devices {
         for half in 0..HALVES {
             known
-                .zero(PodDeviceKey(DeviceKey::new(mac.0, half)))
+                .enter(PodDeviceKey(DeviceKey::new(mac.0, half)))
                 .map_err(|error| LoadError::Map { map: "DEVICES", error })?;
         }
     }
-    let strangers = HalfHash::new(hash(ebpf, "STRANGERS")?, half_of);
-    let capacity = Capacity {
-        coarse: sizes.coarse_entries,
-        known: sizes.device_entries(),
-        strangers: sizes.unknown_devices,
-    };
-    Ok(Table::new(state, coarse, known, strangers, capacity))
+    Ok(Table::new(state, coarse, known, hash(ebpf, "STRANGERS")?, capacity))
 }
 
-fn hash<K: Pod, V: Pod>(
+fn hash<K: Pod + Halved, V: Pod + Default>(
     ebpf: &mut Ebpf,
     map: &'static str,
-) -> Result<PerCpuHashMap<MapData, K, V>, LoadError> {
+) -> Result<HalfHash<K, V>, LoadError> {
     let data = ebpf.take_map(map).ok_or_else(|| no_map(map))?;
-    data.try_into().map_err(|error| LoadError::Map { map, error })
+    HalfHash::new(data).map_err(|error| LoadError::Map { map, error })
 }
 
 fn no_map(map: &'static str) -> LoadError {

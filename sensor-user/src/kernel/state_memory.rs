@@ -9,7 +9,7 @@ use std::{
 
 use memmap2::{MmapOptions, MmapRaw};
 use sensor_common::layout::{
-    Control, FlowSlot, Geometry, HALVES, Outcome, SLOTS_AT, STRIPES_AT, Totals,
+    Control, FlowSlot, Geometry, HALVES, Outcome, Quotas, SLOTS_AT, STRIPES_AT, Totals,
 };
 
 /// The state that the programs write.
@@ -30,9 +30,30 @@ impl StateMemory {
         Ok(Self { memory, geometry })
     }
 
+    /// Maps the state behind `map`, whose value has so many octets, with the geometry that its control block
+    /// names; whether that is true is the caller's to check before anything else.
+    pub(super) fn open(map: &impl AsFd, bytes: u32) -> io::Result<Self> {
+        let len = usize::try_from(bytes).map_err(io::Error::other)?;
+        let memory = MmapOptions::new().len(len).map_raw(map.as_fd().as_raw_fd())?;
+        // SAFETY: mapped, as the value holds a control block, and aligned: it starts on a page.
+        let control = unsafe { ptr::read_volatile(memory.as_mut_ptr().cast::<Control>()) };
+        Ok(Self { memory, geometry: control.geometry })
+    }
+
+    /// Changes who may hold how much. Programs that run read it word by word.
+    pub(super) fn write_quotas(&self, quotas: Quotas) {
+        // SAFETY: as in `write_control`.
+        unsafe { ptr::write_volatile(&raw mut (*self.at::<Control>(0)).quotas, quotas) }
+    }
+
     pub(super) fn write_control(&self, control: Control) {
         // SAFETY: mapped and aligned: the state starts on a page.
         unsafe { ptr::write_volatile(self.at(0), control) }
+    }
+
+    pub(super) fn control(&self) -> Control {
+        // SAFETY: as in `write_control`, and valid for any octets.
+        unsafe { ptr::read_volatile(self.memory.as_mut_ptr().cast::<Control>()) }
     }
 
     /// The current epoch's number.
@@ -85,7 +106,9 @@ impl Stripe<'_> {
     /// The slots that are taken, in the order in which they were.
     pub(super) fn taken(&self) -> impl Iterator<Item = FlowSlot> {
         // SAFETY: as in `totals`.
-        self.taken_slots().map(|slot| unsafe { ptr::read_volatile(slot) })
+        let slots = self.taken_slots().map(|slot| unsafe { ptr::read_volatile(slot) });
+        // One that is just being claimed has no key yet.
+        slots.filter(|slot| slot.key.rest != 0)
     }
 
     /// Frees all slots, then forgets the totals, and with them the list: a clearing that was cut

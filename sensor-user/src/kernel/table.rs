@@ -7,20 +7,26 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use aya::maps::MapError;
-use sensor_common::layout::{Counters, DeviceKey, FlowKey, HALVES, Outcome, Tally, Totals};
+use sensor_common::layout::{Counters, DeviceKey, HALVES, Outcome, Tally, Totals};
 
 use super::{
     grace::{GraceError, GracePeriod},
     hash::{HalfHash, PodCoarseKey, PodCounters, PodDeviceKey, PodDeviceState},
-    sensor::SPARE_DEVICES,
+    pins,
+    raw::RawEpoch,
+    sizes::SPARE_DEVICES,
     state_memory::StateMemory,
 };
-use crate::model::{Mac, TableUse};
+use crate::{
+    faults::{self, Point, Safeguard},
+    model::{Mac, TableUse},
+};
 
 /// Why an epoch can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,29 +56,8 @@ pub enum ReserveError {
     Map(#[source] MapError),
 }
 
-/// What the kernel counted in one epoch, as it lay in the maps.
-#[derive(Debug, Default)]
-pub struct RawEpoch {
-    /// Number of the epoch.
-    pub epoch: u32,
-    /// When it was flipped away, Unix time in nanoseconds.
-    pub ended: u64,
-    /// How long the grace period took.
-    pub waited: Duration,
-    /// Flows with their full key; a key may appear once per CPU.
-    pub flows: Vec<(FlowKey, Counters)>,
-    /// Flows of the coarse level, widened: network address, no port, VLAN or interface.
-    pub coarse: Vec<(FlowKey, Counters)>,
-    /// Per device and direction: what found no place in either.
-    pub overflow: Vec<(Mac, [Tally; 2])>,
-    /// All CPUs' totals added up.
-    pub totals: Totals,
-    /// How full the maps were.
-    pub tables: Vec<TableUse>,
-}
-
 /// How much the hash maps hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capacity {
     /// Entries of the coarse level, both halves together.
     pub(super) coarse: u32,
@@ -105,6 +90,8 @@ pub struct Table {
     /// Known and unknown devices that the half had entries for which was cleared last. They are counted
     /// there, because reading an epoch does not walk them.
     devices: [usize; 2],
+    /// Where its maps are pinned.
+    pins: Option<PathBuf>,
 }
 
 impl Table {
@@ -115,7 +102,48 @@ impl Table {
         strangers: HalfHash<PodDeviceKey, PodDeviceState>,
         capacity: Capacity,
     ) -> Self {
-        Self { phase: Phase::Cleared, state, coarse, known, strangers, capacity, devices: [0; 2] }
+        Self {
+            phase: Phase::Cleared,
+            state,
+            coarse,
+            known,
+            strangers,
+            capacity,
+            devices: [0; 2],
+            pins: None,
+        }
+    }
+
+    /// Notes where its maps are pinned.
+    pub(super) fn pinned_at(&mut self, directory: PathBuf) {
+        self.pins = Some(directory);
+    }
+
+    /// Goes on with what an earlier process left: the half that is not being written is as that one left it.
+    pub(super) fn taken_over(&mut self) {
+        self.phase = Phase::Flipped(self.epoch().wrapping_sub(1));
+    }
+
+    /// Whether an earlier process has flipped an epoch away that it may not have cleared; which one.
+    pub fn left_behind(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Flipped(epoch) => Some(epoch),
+            Phase::Cleared | Phase::Read { .. } => None,
+        }
+    }
+
+    /// That epoch is in the ledger, so that what is left of it is cleared and not counted again.
+    pub fn was_committed(&mut self) {
+        if let Phase::Flipped(epoch) = self.phase {
+            self.phase = Phase::Read { epoch, quiet: false, coarse: true };
+        }
+    }
+
+    /// Gives it up, for good; it is empty.
+    pub fn remove(self) {
+        if let Some(pins) = &self.pins {
+            pins::remove_table(pins);
+        }
     }
 
     /// Gives devices entries of their own, as far as they have none. Those of devices that are no longer
@@ -141,6 +169,22 @@ impl Table {
         Ok(())
     }
 
+    /// Random, made with the table: no other has the same.
+    pub fn id(&self) -> [u64; 2] {
+        self.state.control().table_id
+    }
+
+    /// What the programs have counted so far in the epoch that they write, up to a packet or two: they
+    /// go on meanwhile. To be shown, never to be kept.
+    ///
+    /// # Errors
+    ///
+    /// When a map can't be read.
+    pub fn peek(&self) -> Result<RawEpoch, DrainError> {
+        let clocks = Clocks::now().map_err(DrainError::Clock)?;
+        self.read(self.epoch(), &clocks)
+    }
+
     /// The epoch that the programs write now.
     pub fn epoch(&self) -> u32 {
         self.state.epoch().load(Ordering::Acquire)
@@ -156,25 +200,46 @@ impl Table {
     ///
     /// When the grace period can't be had or a map can't be read or written; nothing is lost.
     pub fn drain(&mut self, grace: GracePeriod) -> Result<RawEpoch, DrainError> {
+        let epoch = self.flip()?;
+        faults::pass(Point::Flipped);
+        let clocks = Clocks::now().map_err(DrainError::Clock)?;
+        let began = Instant::now();
+        if !faults::without(Safeguard::Barrier) {
+            grace.wait()?;
+        }
+        let waited = began.elapsed();
+        faults::pass(Point::Waited);
+        Ok(RawEpoch { waited, ..self.hand_out(epoch, &clocks)? })
+    }
+
+    /// As [`Table::drain`], where no program runs meanwhile: none is attached, and all runs under
+    /// BPF_PROG_TEST_RUN have returned. Times are left as they are: by the kernel's boot-time clock.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn drain_at_rest(&mut self) -> Result<RawEpoch, DrainError> {
+        let epoch = self.flip()?;
+        self.hand_out(epoch, &Clocks::BOOT)
+    }
+
+    /// Moves the programs to the other half, which is empty, unless that was done before.
+    fn flip(&mut self) -> Result<u32, DrainError> {
         self.clear()?;
-        let epoch = match self.phase {
+        Ok(match self.phase {
             Phase::Flipped(epoch) => epoch,
             Phase::Cleared | Phase::Read { .. } => {
                 let epoch = self.state.epoch().fetch_add(1, Ordering::AcqRel);
                 self.phase = Phase::Flipped(epoch);
                 epoch
             }
-        };
-        let clocks = Clocks::now().map_err(DrainError::Clock)?;
-        let began = Instant::now();
-        grace.wait()?;
-        let waited = began.elapsed();
-        let raw = RawEpoch { waited, ..self.read(epoch, &clocks)? };
-        self.phase = Phase::Read {
-            epoch,
-            quiet: raw.totals == Totals::default(),
-            coarse: has_coarse(&raw.totals),
-        };
+        })
+    }
+
+    /// Reads a half that nobody writes any more, and notes that.
+    fn hand_out(&mut self, epoch: u32, clocks: &Clocks) -> Result<RawEpoch, DrainError> {
+        let raw = self.read(epoch, clocks)?;
+        self.phase = Phase::Read { epoch, quiet: raw.is_quiet(), coarse: has_coarse(&raw.totals) };
         Ok(raw)
     }
 
@@ -279,19 +344,29 @@ struct Clocks {
     boot: u64,
 }
 
+/// The kernel's boot-time clock, as programs read it, in nanoseconds.
+///
+/// # Errors
+///
+/// When the kernel has no such clock.
+pub fn boot_time() -> io::Result<u64> {
+    let mut boot = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec.
+    if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut boot) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(boot.tv_sec.unsigned_abs() * 1_000_000_000 + boot.tv_nsec.unsigned_abs())
+}
+
 impl Clocks {
+    /// Under which times stay as they are.
+    const BOOT: Self = Self { unix: u64::MAX, boot: u64::MAX };
+
     fn now() -> io::Result<Self> {
-        let mut boot = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: writes one timespec.
-        if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut boot) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let boot = boot_time()?;
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let nanos = |seconds: u64, nanos: u64| seconds * 1_000_000_000 + nanos;
-        Ok(Self {
-            unix: nanos(unix.as_secs(), unix.subsec_nanos().into()),
-            boot: nanos(boot.tv_sec.unsigned_abs(), boot.tv_nsec.unsigned_abs()),
-        })
+        let unix = unix.as_secs() * 1_000_000_000 + u64::from(unix.subsec_nanos());
+        Ok(Self { unix: faults::unix_clock(unix), boot })
     }
 
     /// Moves the time of the first packet from the boot-time clock to Unix time.

@@ -17,8 +17,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Engine {
     policy: Policy,
-    /// In the order they were raised.
+    /// With their places in the order they were raised.
     raised: HashMap<Breach, usize>,
+    /// How many there are.
+    places: usize,
 }
 
 /// What an epoch brought.
@@ -41,7 +43,21 @@ enum Breach {
 impl Engine {
     /// An engine that has raised nothing yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, raised: HashMap::new() }
+        Self { policy, raised: HashMap::new(), places: 0 }
+    }
+
+    /// Goes on with alerts that were raised before the sensor started, in their order.
+    pub fn restore(&mut self, alerts: &[Alert]) {
+        for (place, alert) in alerts.iter().enumerate() {
+            let breach = match alert.rule {
+                Rule::CountryNotAllowed => Breach::Country(alert.device_id, alert.country),
+                Rule::WatchedPrefix => Breach::Watched(alert.device_id, alert.prefix),
+                Rule::WatchedOperator => Breach::Operator(alert.device_id, alert.asn),
+            };
+            // Of several on devices that are one now the last counts.
+            self.raised.insert(breach, place);
+        }
+        self.places = alerts.len();
     }
 
     /// Judges by another policy from here on. What was raised stays raised.
@@ -71,7 +87,8 @@ impl Engine {
         let order = |alert: &Alert| (alert.since, alert.device.clone(), alert.rule, alert.prefix);
         new.sort_by_cached_key(|(_, alert)| order(alert));
         for (breach, _) in &new {
-            self.raised.insert(*breach, self.raised.len());
+            self.raised.insert(*breach, self.places);
+            self.places += 1;
         }
         Judgement { new: new.into_iter().map(|(_, alert)| alert).collect(), again }
     }
@@ -156,6 +173,7 @@ impl Breach {
 /// An alert for a flow, nothing counted yet.
 fn alert(rule: Rule, prefix: Option<IpNet>, flow: &Flow, device: &DeviceInfo) -> Alert {
     Alert {
+        device_id: device.id,
         rule,
         device: device.name.clone(),
         country: flow.attribution.country,
@@ -223,6 +241,7 @@ mod tests {
             alerts,
             [Alert {
                 rule: Rule::CountryNotAllowed,
+                device_id: DeviceId(0),
                 device: "redmi".into(),
                 country: Country::Iso(*b"CN"),
                 prefix: early.attribution.prefix,

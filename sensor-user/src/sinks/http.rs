@@ -7,7 +7,7 @@ mod api;
 mod auth;
 mod guard;
 mod page;
-mod parameters;
+pub(crate) mod parameters;
 mod problem;
 mod tls;
 pub(crate) mod values;
@@ -248,6 +248,16 @@ pub async fn serve(
         tracing::debug!(open = connections.len(), "closed HTTP connections with open answers");
     }
     Ok(())
+}
+
+/// Serves one connection as [`serve`] does those that it accepts, whatever carries it; without TLS.
+pub async fn serve_stream(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    app: App,
+    web: Arc<Web>,
+    stop: watch::Receiver<bool>,
+) {
+    connection(stream, app.router(web), stop).await;
 }
 
 /// Waits until `stop` says true or its sender is gone.

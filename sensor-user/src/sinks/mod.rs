@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod http;
+pub mod ledger;
 pub mod metrics;
 
 use std::{
@@ -9,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::alerts::Judgement;
+use self::{alerts::Judgement, ledger::Snapshot};
 use crate::{
     config::{Config, Policy},
     join::geo::{self, GeoDb},
     model::{DeviceInfo, EpochRecord},
-    state::{Coverage, Setup, Shared, rfc3339},
+    state::{Alert, Coverage, Limits, Setup, Shared, rfc3339},
 };
 
 /// How long the stages before the sinks took in one epoch.
@@ -40,7 +41,9 @@ pub struct Sinks {
 impl Sinks {
     /// Sinks that publish to `shared` and judge by `policy`.
     pub fn new(shared: Arc<Shared>, policy: Policy) -> Self {
-        Self { alerts: alerts::Engine::new(policy), shared, stale: Vec::new() }
+        let mut alerts = alerts::Engine::new(policy);
+        alerts.restore(shared.snapshot().alerts());
+        Self { alerts, shared, stale: Vec::new() }
     }
 
     /// From here on this configuration holds, with these databases.
@@ -57,18 +60,44 @@ impl Sinks {
         self.shared.cover(coverage);
     }
 
+    /// The state between the epoch thread and its readers.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The databases in use, and the bounds.
+    pub fn attributed_by(&self) -> (Vec<geo::Status>, Limits) {
+        let state = self.shared.snapshot();
+        (state.setup().databases.clone(), state.setup().limits)
+    }
+
+    /// The state's sums as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.with(|state| Snapshot { state: state.save(), devices: state.save_devices() })
+    }
+
     /// Takes one epoch: judges it, logs what is new, and lets every reader see it. `devices` is
-    /// the inventory's whole list.
-    pub fn publish(&mut self, record: &EpochRecord, devices: &[DeviceInfo], times: EpochTimes) {
+    /// the inventory's whole list. Returns the alerts that are new or have occurred again, by their
+    /// place among all.
+    pub fn publish(
+        &mut self,
+        record: &EpochRecord,
+        devices: &[DeviceInfo],
+        times: EpochTimes,
+    ) -> Vec<(usize, Alert)> {
         let began = Instant::now();
         let Judgement { new, again } = self.alerts.judge(record, devices);
         for alert in &new {
             alerts::log(alert);
         }
+        let mut alerts = Vec::new();
         self.shared.update(|state| {
             state.apply(record, devices);
-            state.renew(again, record.ended);
+            state.renew(again.iter().copied(), record.ended);
+            let first = state.alerts().len();
             state.raise(new);
+            let places = again.into_iter().chain(first..state.alerts().len());
+            alerts.extend(places.map(|place| (place, state.alerts()[place].clone())));
             let timings = state.timings_mut();
             timings.flip.add(times.flip);
             timings.drain.add(times.drain);
@@ -76,6 +105,7 @@ impl Sinks {
             timings.apply.add(began.elapsed());
         });
         self.warn_of_stale_databases();
+        alerts
     }
 
     /// Says once of each database that it has become too old.

@@ -11,7 +11,7 @@ pub(super) const OF_CONTACT: usize = 2;
 /// Of a breach of the policy: first and last packet.
 pub(super) const OF_BREACH: usize = 2;
 /// Of an operator: its name.
-const OF_INFO: usize = 1;
+pub(super) const OF_INFO: usize = 1;
 /// What each device has, or can get at any time: its info, what was folded by kind, the prefixes `other`,
 /// none and expired, and the label sets without a country of their own, live and expired.
 pub(super) const OF_DEVICE: usize = 1 + Folded::KINDS + 3 * OF_PREFIX + 2 * OF_LABEL_SET;
@@ -73,7 +73,7 @@ impl Budget {
         self.held -= infos * OF_INFO;
     }
 
-    /// Takes what was released a moment before.
+    /// Takes what was released a moment before, or before a restart.
     pub(super) const fn move_to(&mut self, series: usize, pooled: bool) {
         self.held += series;
         if pooled {

@@ -1,33 +1,14 @@
 //! What one device has sent and received, by destination.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::mem;
 
-use super::{Budget, Limits, PlaceId, Places, Series};
-use crate::model::{Attribution, DeviceInfo, DeviceKind, Direction, Flow, Level, Protocol, Tally};
+use serde::{Deserialize, Serialize};
 
-/// How many entries are held, of those that are bounded.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Held {
-    /// Rows with their far end.
-    full_rows: usize,
-    /// Rows without it.
-    folded_rows: usize,
-}
-
-impl Held {
-    fn hold(&mut self, other: &Self) {
-        self.full_rows += other.full_rows;
-        self.folded_rows += other.folded_rows;
-    }
-
-    fn release(&mut self, other: &Self) {
-        self.full_rows -= other.full_rows;
-        self.folded_rows -= other.folded_rows;
-    }
-}
+use super::{Budget, Entry, FoldedRows, Held, Limits, Places, Row, RowKey, Rows, SavedRow, Series};
+use crate::model::{DeviceInfo, DeviceKind, Direction, Flow, Tally};
 
 /// Both directions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Sent by the device.
     pub tx: Tally,
@@ -36,21 +17,21 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn add(&mut self, direction: Direction, tally: &Tally) {
+    pub(crate) fn add(&mut self, direction: Direction, tally: &Tally) {
         match direction {
             Direction::Tx => self.tx.add(tally),
             Direction::Rx => self.rx.add(tally),
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.tx.add(&other.tx);
         self.rx.add(&other.rx);
     }
 }
 
 /// First and last packet, Unix time in nanoseconds; the last one to the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     /// Time of the first packet.
     pub first: u64,
@@ -59,66 +40,28 @@ pub struct Contact {
 }
 
 impl Contact {
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
     }
-}
-
-/// Packets whose detail went beyond a bound for the rows. They are counted, with less detail.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FoldedRows {
-    /// Kept without address, port and VLAN.
-    pub address: u64,
-    /// Kept with the country alone.
-    pub place: u64,
-}
-
-/// What one row counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) traffic: Traffic,
-    pub(super) contact: Contact,
-}
-
-/// The part of a row's key that folds away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FarEnd {
-    pub(super) address: Option<IpAddr>,
-    pub(super) port: u16,
-    pub(super) vlan: Option<u16>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct RowKey {
-    pub(super) place: PlaceId,
-    pub(super) protocol: Protocol,
-    pub(super) far: Option<FarEnd>,
 }
 
 /// One device's part of the [`State`](super::State).
 #[derive(Debug, Clone)]
 pub struct DeviceState {
     info: DeviceInfo,
-    rows: HashMap<RowKey, Row>,
-    held: Held,
-    folded: FoldedRows,
+    rows: Rows<Row>,
     /// What the metrics tell apart; nothing where there was no room for the device, or it was idle.
     series: Option<Box<Series>>,
     /// Its series have just expired.
     resting: bool,
+    /// Since it was last saved.
+    changed: bool,
 }
 
 impl DeviceState {
     pub(super) fn new(info: DeviceInfo) -> Self {
-        Self {
-            info,
-            rows: HashMap::new(),
-            held: Held::default(),
-            folded: FoldedRows::default(),
-            series: None,
-            resting: false,
-        }
+        Self { info, rows: Rows::default(), series: None, resting: false, changed: false }
     }
 
     /// Who it is.
@@ -128,7 +71,7 @@ impl DeviceState {
 
     /// What went beyond the bounds.
     pub const fn folded(&self) -> &FoldedRows {
-        &self.folded
+        self.rows.folded()
     }
 
     /// What the metrics tell apart; `None` where its packets are counted for the pool there.
@@ -139,7 +82,7 @@ impl DeviceState {
     /// Everything it sent and received.
     pub fn total(&self) -> Traffic {
         let mut total = Traffic::default();
-        for row in self.rows.values() {
+        for (_, row) in self.rows.iter() {
             total.merge(&row.traffic);
         }
         total
@@ -167,8 +110,8 @@ impl DeviceState {
         self.info = info.clone();
         let is_pooled = self.is_pooled();
         match (was_pooled, is_pooled) {
-            (true, false) => pool.release(&self.held),
-            (false, true) => pool.hold(&self.held),
+            (true, false) => pool.release(self.rows.held()),
+            (false, true) => pool.hold(self.rows.held()),
             _ => return,
         }
         if let Some(series) = &mut self.series {
@@ -194,6 +137,7 @@ impl DeviceState {
         let ends = self.info.kind == DeviceKind::Unknown
             && self.series.as_ref().is_some_and(|series| series.is_idle(before));
         self.resting = ends;
+        self.changed |= ends;
         if ends { self.series.take().map(|series| *series) } else { None }
     }
 
@@ -207,80 +151,50 @@ impl DeviceState {
         pool: &mut Held,
         places: &mut Places,
     ) {
-        let key = self.row_key(flow, limits, pool, places);
-        let row =
-            self.rows.entry(key).or_insert(Row { traffic: Traffic::default(), contact: *contact });
+        self.changed = true;
+        let pool = self.is_pooled().then_some(pool);
+        let new = |_| Row { traffic: Traffic::default(), contact: *contact };
+        let row = self.rows.of(&Entry::of(flow), limits, pool, places, new);
         row.traffic.add(flow.direction, &flow.tally);
         row.contact.merge(contact);
     }
 
-    /// Finds the row of a flow: the one that has it, else the most detailed one that has room. A
-    /// row never goes away, so that a flow stays where it was first counted.
-    fn row_key(
+    /// Notes that something expired.
+    pub(super) const fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether anything has changed since this was last asked.
+    pub(super) const fn take_changed(&mut self) -> bool {
+        mem::replace(&mut self.changed, false)
+    }
+
+    /// Goes on with a row from before the sensor started.
+    pub(super) fn restore_row(
         &mut self,
-        flow: &Flow,
+        saved: &SavedRow,
         limits: &Limits,
         pool: &mut Held,
         places: &mut Places,
-    ) -> RowKey {
-        let Attribution { country, .. } = flow.attribution;
-        let known = places.find(&flow.attribution);
-        let pooled = self.is_pooled();
-        let room = |held: &mut usize, pool: &mut usize| {
-            let (own, all) = (limits.destinations_per_device, limits.pooled_destinations);
-            claim(held, own, pooled.then_some((pool, all)))
-        };
-
-        // The kernel's coarse and overflow levels come without a far end of their own.
-        if flow.level == Level::Flow {
-            let far = Some(FarEnd { address: flow.address, port: flow.port, vlan: flow.vlan });
-            let key = |place| RowKey { place, protocol: flow.protocol, far };
-            if let Some(key) = known.map(key).filter(|key| self.rows.contains_key(key)) {
-                return key;
-            }
-            if room(&mut self.held.full_rows, &mut pool.full_rows) {
-                return key(places.intern(&flow.attribution));
-            }
-            self.folded.address += flow.tally.packets;
-        }
-
-        let key = |place| RowKey { place, protocol: flow.protocol, far: None };
-        if let Some(key) = known.map(key).filter(|key| self.rows.contains_key(key)) {
-            return key;
-        }
-        if room(&mut self.held.folded_rows, &mut pool.folded_rows) {
-            return key(places.intern(&flow.attribution));
-        }
-
-        // There are only so many countries, so this one needs no bound.
-        self.folded.place += flow.tally.packets;
-        let place = places.intern(&Attribution {
-            country,
-            asn: 0,
-            operator: "".into(),
-            prefix: None,
-            network: "".into(),
-            watched: false,
-        });
-        RowKey { place, protocol: Protocol::Unknown, far: None }
+    ) {
+        let pool = self.is_pooled().then_some(pool);
+        let new = |_| Row { traffic: Traffic::default(), ..saved.row };
+        let row = self.rows.of(&saved.entry(), limits, pool, places, new);
+        row.traffic.merge(saved.traffic());
+        row.contact.merge(&saved.row.contact);
     }
 
-    fn is_pooled(&self) -> bool {
+    /// Goes on counting what went beyond the bounds.
+    pub(super) const fn restore_folded(&mut self, folded: &FoldedRows) {
+        self.rows.restore_folded(folded);
+    }
+
+    /// Goes on with the series from before the sensor started.
+    pub(super) fn restore_series(&mut self, series: Box<Series>) {
+        self.series = Some(series);
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
         self.info.kind != DeviceKind::Configured
     }
-}
-
-/// Takes one more entry, if the device's own bound and the pool's, where it shares one, have room.
-fn claim(held: &mut usize, limit: usize, pool: Option<(&mut usize, usize)>) -> bool {
-    if *held >= limit {
-        return false;
-    }
-    if let Some((pool, limit)) = pool {
-        if *pool >= limit {
-            return false;
-        }
-        *pool += 1;
-    }
-    *held += 1;
-    true
 }

@@ -134,8 +134,10 @@ pub(crate) fn record(number: u32, flows: Vec<Flow>) -> EpochRecord {
             ..InterfaceCounters::default()
         }],
         flows,
+        open: !books.closed(),
         books,
         outcomes: vec![("slot_claimed", 2), ("quota", 0)],
         tables: vec![TableUse { table: "coarse", entries: 7, capacity: 1024 }],
+        links: Vec::new(),
     }
 }

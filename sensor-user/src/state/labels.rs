@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Contact, DeviceState, Series, State};
+use super::{Contact, DeviceState, Series, State, series::grow};
 use crate::model::{Attribution, DeviceKind, Flow};
 
 /// How often in the time of an expiry is looked for what is idle. A label that expired is given again
@@ -26,7 +26,7 @@ impl State {
             };
             let series = self.devices.get(&flow.device).and_then(DeviceState::series);
             if series.unwrap_or(&self.others).wants(&prefix, watched, limit) {
-                *new.entry((flow.device, prefix, watched)).or_default() += flow.tally.bytes;
+                grow(new.entry((flow.device, prefix, watched)).or_default(), flow.tally.bytes);
             }
         }
         let mut new: Vec<_> = new.into_iter().collect();
@@ -73,9 +73,11 @@ impl State {
         for device in devices.values_mut() {
             if let Some(ended) = device.end_idle(before) {
                 others.absorb(&ended, now, budget);
-                expirations.devices += 1;
-            } else if let Some(series) = device.held_series_mut() {
-                series.expire(before, now, budget, expirations);
+                grow(&mut expirations.devices, 1);
+            } else if let Some(series) = device.held_series_mut()
+                && series.expire(before, now, budget, expirations)
+            {
+                device.note_change();
             }
         }
         others.expire(before, now, budget, expirations);

@@ -1,4 +1,4 @@
-//! Everything counted since the sensor started, in bounded memory: what every sink shows.
+//! Everything counted since the ledger began, or the sensor started, in bounded memory: what every sink shows.
 //!
 //! [`State`] is a plain value that one thread changes, once per epoch; [`Shared`] lets others read
 //! it meanwhile. Bounds fold detail, never counts: the sum over the rows of a device, over its
@@ -10,10 +10,14 @@ mod coverage;
 mod device;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod keeping;
 mod labels;
+mod places;
 mod query;
 mod reloads;
 mod report;
+mod rows;
+mod saved;
 mod series;
 mod shared;
 #[cfg(test)]
@@ -28,23 +32,31 @@ use std::{
 
 use ipnet::IpNet;
 
-use self::device::Held;
+use self::series::grow;
 pub use self::{
     budget::Budget,
     coverage::{Coverage, End, LinkState, Span},
-    device::{Contact, DeviceState, FoldedRows, Traffic},
+    device::{Contact, DeviceState, Traffic},
+    keeping::Keeping,
     query::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef},
     reloads::{Attempts, Reloaded},
     report::{Detail, rfc3339},
+    rows::FoldedRows,
+    saved::{SavedDevice, SavedState},
     series::{Expirations, Folded, Label, Series},
     shared::{NotReady, Shared},
     timings::{StageTime, Timings},
+};
+pub(crate) use self::{
+    places::{PlaceId, Places},
+    rows::{Entry, FarEnd, Held, Row, RowKey, Rows},
+    saved::SavedRow,
 };
 use crate::{
     config,
     join::geo,
     model::{
-        Attribution, Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow,
+        Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow,
         InterfaceCounters, TableUse, Whereabouts,
     },
 };
@@ -158,7 +170,9 @@ impl Rule {
 pub struct Alert {
     /// The rule that was broken.
     pub rule: Rule,
-    /// Name of the device.
+    /// Which device.
+    pub device_id: DeviceId,
+    /// Its name.
     pub device: Arc<str>,
     /// The country of the first packet.
     pub country: Country,
@@ -190,6 +204,8 @@ pub struct State {
     epochs: u64,
     open_epochs: u64,
     ended: u64,
+    /// Since when everything is counted, Unix time in nanoseconds; 0 before the first epoch.
+    since: u64,
     outcomes: BTreeMap<&'static str, u64>,
     interfaces: Vec<InterfaceCounters>,
     coverage: Vec<Coverage>,
@@ -206,6 +222,8 @@ pub struct State {
     timings: Timings,
     reloads: [Attempts; Reloaded::ALL.len()],
     whereabouts: Arc<HashMap<DeviceId, Whereabouts>>,
+    /// Nothing where there is no ledger.
+    keeping: Option<Keeping>,
 }
 
 impl State {
@@ -246,17 +264,15 @@ impl State {
         // After the flows: what has one in this epoch is not idle.
         self.expire(record.ended);
 
-        let books = &record.books;
-        self.books.seen.add(&books.seen);
-        self.books.attributed.add(&books.attributed);
-        self.books.coarse.add(&books.coarse);
-        self.books.overflow.add(&books.overflow);
-        self.books.unparsed.add(&books.unparsed);
+        self.books.add(&record.books);
         self.epochs += 1;
-        self.open_epochs += u64::from(!books.closed());
+        grow(&mut self.open_epochs, record.open.into());
         self.ended = self.ended.max(record.ended);
+        if self.since == 0 {
+            self.since = record.ended;
+        }
         for (outcome, count) in &record.outcomes {
-            *self.outcomes.entry(outcome).or_default() += count;
+            grow(self.outcomes.entry(outcome).or_default(), *count);
         }
         self.interfaces.clone_from(&record.interfaces);
         self.tables.clone_from(&record.tables);
@@ -377,6 +393,11 @@ impl State {
         self.ended
     }
 
+    /// End of the first epoch that is counted here, Unix time in nanoseconds; 0 before it.
+    pub const fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Events of the kernel side since the start, by name.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.outcomes.iter().map(|(name, count)| (*name, *count))
@@ -391,6 +412,16 @@ impl State {
     /// Where and how the sensor watches, and did.
     pub fn coverage(&self) -> &[Coverage] {
         &self.coverage
+    }
+
+    /// Notes how the ledger is doing.
+    pub fn keep(&mut self, keeping: Keeping) {
+        self.keeping = Some(keeping);
+    }
+
+    /// How the ledger is doing; nothing where there is none.
+    pub const fn keeping(&self) -> Option<&Keeping> {
+        self.keeping.as_ref()
     }
 
     /// Notes where the devices are on the LAN.
@@ -428,35 +459,5 @@ fn unlisted(id: DeviceId) -> DeviceInfo {
         vendor: "".into(),
         group: "".into(),
         kind: DeviceKind::Unknown,
-    }
-}
-
-/// Attributions, each kept once and named by a number, for the rows to share.
-#[derive(Debug, Clone, Default)]
-struct Places {
-    list: Vec<Attribution>,
-    index: HashMap<Attribution, PlaceId>,
-}
-
-/// An attribution's place in [`Places`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct PlaceId(usize);
-
-impl Places {
-    fn find(&self, attribution: &Attribution) -> Option<PlaceId> {
-        self.index.get(attribution).copied()
-    }
-
-    fn intern(&mut self, attribution: &Attribution) -> PlaceId {
-        self.find(attribution).unwrap_or_else(|| {
-            let place = PlaceId(self.list.len());
-            self.list.push(attribution.clone());
-            self.index.insert(attribution.clone(), place);
-            place
-        })
-    }
-
-    fn get(&self, place: PlaceId) -> &Attribution {
-        &self.list[place.0]
     }
 }

@@ -14,11 +14,11 @@ use sensor_common::report::{
 
 use super::{
     Contact, Detail, DeviceState, Places, Rule, State,
-    device::{Row, RowKey},
     report::{
         DestinationKey, Destinations, alert_report, destination_report, destinations_of, texts,
     },
     rfc3339,
+    rows::{Row, RowKey},
 };
 use crate::model::{Attribution, Country, DeviceId, DeviceInfo, Mac, Protocol};
 
@@ -78,8 +78,10 @@ pub struct DestinationQuery {
     pub port: Option<u16>,
     /// Inside this network. Where the address was not kept, the whole prefix has to lie inside.
     pub within: Option<IpNet>,
-    /// Rows with a packet at or after it, Unix time in nanoseconds. Their counts are since the start.
+    /// Rows with a packet at or after it, Unix time in nanoseconds. They count everything.
     pub since: Option<u64>,
+    /// What was counted from a minute on until another, Unix time in nanoseconds; else everything.
+    pub period: Option<(u64, u64)>,
     /// How fine the rows are.
     pub detail: Detail,
     /// Most rows.

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DeviceState, Places, State,
-    device::{FarEnd, Row, RowKey},
+    rows::{FarEnd, Row, RowKey},
 };
 use crate::{
     join::geo,
-    model::{Attribution, Country, Protocol, Whereabouts},
+    model::{Attribution, Country, InterfaceCounters, Protocol, Whereabouts},
 };
 
 /// How much a report tells about the far end.
@@ -64,6 +64,7 @@ impl State {
                 .map(|(status, stale)| database_report(status, stale))
                 .collect(),
             attribution: self.setup.attribution.clone(),
+            replay: None,
         }
     }
 
@@ -73,6 +74,8 @@ impl State {
     }
 
     pub(super) fn books_report(&self) -> Books {
+        let mut interfaces = InterfaceCounters::default();
+        self.interfaces.iter().for_each(|interface| interfaces.add(interface));
         Books {
             seen_packets: self.books.seen.packets,
             seen_bytes: self.books.seen.bytes,
@@ -80,8 +83,8 @@ impl State {
             coarse_packets: self.books.coarse.packets,
             overflow_packets: self.books.overflow.packets,
             unparsed_packets: self.books.unparsed.packets,
-            interface_packets: self.interfaces.iter().map(|i| i.rx_packets + i.tx_packets).sum(),
-            interface_bytes: self.interfaces.iter().map(|i| i.rx_bytes + i.tx_bytes).sum(),
+            interface_packets: interfaces.rx_packets.saturating_add(interfaces.tx_packets),
+            interface_bytes: interfaces.rx_bytes.saturating_add(interfaces.tx_bytes),
             closed: self.open_epochs == 0,
         }
     }

@@ -21,6 +21,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::{
     budget::{Budget, OF_CONTACT, OF_DEVICE, OF_LABEL_SET, OF_PREFIX},
@@ -54,7 +55,7 @@ impl<T: fmt::Display> fmt::Display for Label<T> {
 }
 
 /// Packets whose label went beyond a bound. They are counted, with less detail.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folded {
     /// Counted under the operator `other`.
     pub operator: u64,
@@ -72,7 +73,7 @@ impl Folded {
 }
 
 /// How often something expired.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expirations {
     /// Pairs of country and operator.
     pub label_sets: u64,
@@ -83,7 +84,7 @@ pub struct Expirations {
 }
 
 /// A count that is given up when it is idle.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Counted {
     traffic: Traffic,
     /// End of the epoch of the last packet.
@@ -91,7 +92,7 @@ struct Counted {
 }
 
 /// What expired, and when something did last.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Expired {
     traffic: Traffic,
     when: u64,
@@ -105,10 +106,9 @@ impl Expired {
 }
 
 /// One device's label sets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Series {
     pooled: bool,
-    held: usize,
     /// End of the epoch of the last packet.
     last: u64,
     label_sets: HashMap<(Country, u32), Counted>,
@@ -137,12 +137,21 @@ impl Series {
 
     /// Those of a device, if there is room for the least it needs.
     pub(super) fn new(pooled: bool, now: u64, budget: &mut Budget) -> Option<Self> {
-        budget.take(OF_DEVICE, pooled).then(|| Self {
-            pooled,
-            held: OF_DEVICE,
-            last: now,
-            ..Self::default()
-        })
+        budget.take(OF_DEVICE, pooled).then(|| Self { pooled, last: now, ..Self::default() })
+    }
+
+    /// What a device takes of the budget.
+    fn held(&self) -> usize {
+        OF_DEVICE + self.labels()
+    }
+
+    /// What its labels take, beyond what every device has.
+    fn labels(&self) -> usize {
+        // That without a country is among what every device has.
+        let expired = self.expired_operators.keys().flatten().count();
+        (self.label_sets.len() + self.other_operators.len() + expired) * OF_LABEL_SET
+            + self.prefixes.len() * OF_PREFIX
+            + self.contacts.len() * OF_CONTACT
     }
 
     /// Traffic by country and operator; no country for those that had no room.
@@ -237,7 +246,7 @@ impl Series {
                 &mut counted.traffic
             }
             Some(None) => {
-                self.folded.prefix += flow.tally.packets;
+                grow(&mut self.folded.prefix, flow.tally.packets);
                 &mut self.other_prefixes
             }
         };
@@ -246,7 +255,7 @@ impl Series {
 
     /// Notes a flow of a device that has no series.
     pub(super) const fn count_folded_device(&mut self, packets: u64) {
-        self.folded.device += packets;
+        grow(&mut self.folded.device, packets);
     }
 
     fn contact(&mut self, country: Country, contact: &Contact, budget: &mut Budget) {
@@ -274,36 +283,39 @@ impl Series {
             counted.last = now;
             return &mut counted.traffic;
         }
-        self.folded.operator += flow.tally.packets;
+        grow(&mut self.folded.operator, flow.tally.packets);
         if self.other_operators.contains_key(&country) || self.take(OF_LABEL_SET, budget) {
             return self.other_operators.entry(country).or_default();
         }
-        self.folded.country += flow.tally.packets;
+        grow(&mut self.folded.country, flow.tally.packets);
         &mut self.other_countries
     }
 
-    /// Gives up what had no packet since `before`.
+    /// Gives up what had no packet since `before`, and says whether there was any.
     pub(super) fn expire(
         &mut self,
         before: u64,
         now: u64,
         budget: &mut Budget,
         expirations: &mut Expirations,
-    ) {
+    ) -> bool {
         let idle: Vec<_> = self.label_sets.extract_if(|_, set| set.last < before).collect();
-        expirations.label_sets += idle.len() as u64;
+        grow(&mut expirations.label_sets, idle.len() as u64);
         self.resting_label_sets = idle.iter().map(|(key, _)| *key).collect();
-        self.release(idle.len() * OF_LABEL_SET, budget);
+        budget.release(idle.len() * OF_LABEL_SET, self.pooled);
         for ((country, _), set) in idle {
             self.expire_operator(Some(country), &set.traffic, now, budget);
         }
+        let mut changed = !self.resting_label_sets.is_empty();
         let idle: Vec<_> = self.prefixes.extract_if(|_, prefix| prefix.last < before).collect();
-        expirations.prefixes += idle.len() as u64;
+        changed |= !idle.is_empty();
+        grow(&mut expirations.prefixes, idle.len() as u64);
         self.resting_prefixes = idle.iter().map(|(prefix, _)| *prefix).collect();
-        self.release(idle.len() * OF_PREFIX, budget);
+        budget.release(idle.len() * OF_PREFIX, self.pooled);
         for (_, prefix) in idle {
             self.expired_prefixes.get_or_insert_default().add(&prefix.traffic, now);
         }
+        changed
     }
 
     /// Whether the device as a whole had no packet since `before`.
@@ -313,7 +325,7 @@ impl Series {
 
     /// Takes over everything from a device that expired.
     pub(super) fn absorb(&mut self, device: &Self, now: u64, budget: &mut Budget) {
-        budget.release(device.held, device.pooled);
+        budget.release(device.held(), device.pooled);
         for (country, _, traffic) in device.label_sets() {
             self.expire_operator(country, traffic, now, budget);
         }
@@ -337,29 +349,40 @@ impl Series {
         budget: &mut Budget,
     ) {
         if country.is_some() && !self.expired_operators.contains_key(&country) {
-            self.held += OF_LABEL_SET;
             budget.move_to(OF_LABEL_SET, self.pooled);
         }
         self.expired_operators.entry(country).or_default().add(traffic, now);
     }
 
     /// The configuration has given the device a name, or has taken it away.
-    pub(super) const fn set_pooled(&mut self, pooled: bool, budget: &mut Budget) {
-        budget.release(self.held, self.pooled);
-        budget.move_to(self.held, pooled);
+    pub(super) fn set_pooled(&mut self, pooled: bool, budget: &mut Budget) {
+        budget.release(self.held(), self.pooled);
+        budget.move_to(self.held(), pooled);
         self.pooled = pooled;
     }
 
-    fn take(&mut self, series: usize, budget: &mut Budget) -> bool {
-        let taken = budget.take(series, self.pooled);
-        if taken {
-            self.held += series;
-        }
-        taken
+    /// Takes a device's share, which it had before the sensor started; the limit may have become smaller since.
+    pub(super) fn claim(&self, budget: &mut Budget) {
+        budget.move_to(self.held(), self.pooled);
     }
 
-    const fn release(&mut self, series: usize, budget: &mut Budget) {
-        self.held -= series;
-        budget.release(series, self.pooled);
+    /// The same for a device that may have been given a name since, or lost it.
+    pub(super) fn adopt(&mut self, pooled: bool, budget: &mut Budget) {
+        self.pooled = pooled;
+        self.claim(budget);
     }
+
+    /// The same for those of the pool.
+    pub(super) fn claim_pool(&self, budget: &mut Budget) {
+        budget.move_to(self.labels(), self.pooled);
+    }
+
+    fn take(&self, series: usize, budget: &mut Budget) -> bool {
+        budget.take(series, self.pooled)
+    }
+}
+
+/// Adds to a count that may have been saved, and damaged since.
+pub(super) const fn grow(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
 }

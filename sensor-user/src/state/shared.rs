@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Coverage, State};
+use super::{Coverage, Keeping, State};
 
 /// Epochs without news after which the sensor no longer counts as ready.
 const STALE_EPOCHS: u32 = 5;
@@ -21,6 +21,11 @@ pub enum NotReady {
     /// An interface of the configuration is not watched.
     #[error("not watched: {0}")]
     Unwatched(String),
+    /// The ledger can't be written.
+    #[error(
+        "the ledger can't be written ({0}); counting goes on, and what it lacks is kept in the kernel"
+    )]
+    Ledger(String),
     /// The epoch thread hangs or has ended.
     #[error("the last epoch ended {} s ago, although an epoch lasts {} s", .age.as_secs_f64().round(), .epoch.as_secs_f64())]
     Stale {
@@ -44,6 +49,8 @@ pub struct Shared {
     epoch: Mutex<Duration>,
     /// Interfaces that should be watched and are not, with the reason.
     unwatched: Mutex<Option<String>>,
+    /// Why the ledger can't be written.
+    unwritable: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -54,6 +61,7 @@ impl Shared {
             published: Mutex::new(None),
             epoch: Mutex::new(epoch),
             unwatched: Mutex::new(None),
+            unwritable: Mutex::new(None),
         }
     }
 
@@ -64,7 +72,12 @@ impl Shared {
 
     /// Changes the state between epochs.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
-        change(Arc::make_mut(&mut lock(&self.current)));
+        self.with(change);
+    }
+
+    /// The same, for something that comes of it.
+    pub fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(Arc::make_mut(&mut lock(&self.current)))
     }
 
     /// From here on epochs are to come in at this distance.
@@ -83,20 +96,30 @@ impl Shared {
         self.change(|state| state.cover(coverage));
     }
 
+    /// Notes how the ledger is doing.
+    pub fn keep(&self, keeping: Keeping) {
+        let trouble = keeping.trouble.as_ref().map(|(kind, said)| format!("{kind}: {said}"));
+        *lock(&self.unwritable) = trouble;
+        self.change(|state| state.keep(keeping));
+    }
+
     /// Changes the state and marks an epoch as published.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
         self.change(change);
         *lock(&self.published) = Some(Instant::now());
     }
 
-    /// Whether every configured interface is watched, and epochs come in as they should, at the time `now`.
+    /// Whether every configured interface is watched, the ledger can be written, and epochs come in as they should, at the time `now`.
     ///
     /// # Errors
     ///
     /// Why not.
     pub fn ready(&self, now: Instant) -> Result<(), NotReady> {
         self.alive(now)?;
-        lock(&self.unwatched).clone().map_or(Ok(()), |which| Err(NotReady::Unwatched(which)))
+        if let Some(which) = lock(&self.unwatched).clone() {
+            return Err(NotReady::Unwatched(which));
+        }
+        lock(&self.unwritable).clone().map_or(Ok(()), |why| Err(NotReady::Ledger(why)))
     }
 
     /// Whether epochs come in as they should, at the time `now`: what a restart could mend.

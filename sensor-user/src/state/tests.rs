@@ -261,6 +261,7 @@ fn reported() -> State {
     }
     state.raise([Alert {
         rule: Rule::CountryNotAllowed,
+        device_id: DeviceId(0),
         device: "redmi".into(),
         country: fixture::country("CN"),
         prefix: Some("42.62.48.0/24".parse().unwrap()),
@@ -288,7 +289,7 @@ fn the_report_is_the_common_json_form() {
     state.locate([(DeviceId(0), whereabouts), nobody].into());
     let json = serde_json::to_value(state.report(Detail::Prefix)).unwrap();
     let expected = serde_json::json!({
-        "version": 2,
+        "version": 3,
         "time": "2026-01-01T00:00:02.000Z",
         "devices": [{
             "name": "redmi",
@@ -390,6 +391,7 @@ fn open_books_stay_open() {
     let mut state = small();
     let mut record = fixture::record(1, vec![]);
     record.books.seen.packets = 1;
+    record.open = true;
     state.apply(&record, &[]);
     state.apply(&fixture::record(2, vec![]), &[]);
     assert!(!state.report(Detail::Prefix).books.closed);

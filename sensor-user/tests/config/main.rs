@@ -10,8 +10,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use labgate::{
     config::{
-        AttachMode, Config, ConfigError, DeviceConfig, InterfaceConfig, Limits, TcAttach,
-        WhenMissing, WhenXdpIsTaken, load, parse,
+        AttachMode, Config, ConfigError, DeviceConfig, InterfaceConfig, Limits, Retention,
+        TcAttach, WhenMissing, WhenXdpIsTaken, load, parse,
     },
     model::Mac,
 };
@@ -55,6 +55,8 @@ limits:
   series: 1000
   series_expiration: 2h
 state_dir: state
+ledger: kept.db
+retention: {minutes: 7d, addresses: 14d, hours: 21d, size: 512 MiB}
 leases: [dnsmasq.leases, /var/lib/misc/dnsmasq.leases]
 log: off
 "#;
@@ -144,6 +146,12 @@ fn every_key_arrives() {
         }
     );
     assert_eq!(config.state_dir, PathBuf::from("etc/state"));
+    assert_eq!(config.ledger, Some(PathBuf::from("etc/state/kept.db")));
+    assert_eq!(good("interfaces: [lan0]\nledger: off\n").ledger, None);
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let kept = (days(7), days(14), days(21), 512 << 20);
+    let Retention { minutes, addresses, hours, size } = config.retention;
+    assert_eq!((minutes, addresses, hours, size), kept);
     let leases = ["etc/dnsmasq.leases", "/var/lib/misc/dnsmasq.leases"].map(PathBuf::from);
     assert_eq!(config.leases, leases);
     assert_eq!(config.log, LevelFilter::OFF);

@@ -1,14 +1,8 @@
 //! Frames as labs have them: tagged, tunnelled, without IP.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
-
-use nix::net::if_::if_nametoindex;
 use sensor_common::report::Report;
 use xtask::bench::{
-    Bench, Namespace, Options,
+    Bench, Options, RawSocket,
     plan::{DEVICES, LAN1},
 };
 
@@ -21,44 +15,7 @@ use crate::{
 const PLUG: &str = "smart-plug";
 const COPIES: u64 = 3;
 
-/// Sends frames as they are on the link of a device.
-fn send(device: &Namespace, frames: &[Vec<u8>]) {
-    device
-        .enter(|| {
-            // SAFETY: takes three integers; the result is checked.
-            let fd =
-                unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-            assert!(fd >= 0, "{}", io::Error::last_os_error());
-            // SAFETY: a descriptor that nobody else owns.
-            let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-            // SAFETY: all zeroes is a valid sockaddr_ll.
-            let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-            to.sll_family = u16::try_from(libc::AF_PACKET).unwrap();
-            to.sll_ifindex = if_nametoindex("eth0").unwrap().cast_signed();
-            for frame in frames {
-                // SAFETY: the frame and the address are valid for the lengths given.
-                let sent = unsafe {
-                    libc::sendto(
-                        socket.as_raw_fd(),
-                        frame.as_ptr().cast(),
-                        frame.len(),
-                        0,
-                        (&raw const to).cast(),
-                        u32::try_from(size_of::<libc::sockaddr_ll>()).unwrap(),
-                    )
-                };
-                assert_eq!(
-                    usize::try_from(sent),
-                    Ok(frame.len()),
-                    "{}",
-                    io::Error::last_os_error()
-                );
-            }
-        })
-        .unwrap();
-}
-
-fn mac(text: &str) -> Vec<u8> {
+pub(crate) fn mac(text: &str) -> Vec<u8> {
     text.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect()
 }
 
@@ -142,11 +99,12 @@ fn frames_arrive_in_their_rows(test: &str, attach: &str, tc_attach: &'static str
         return;
     }
     let bench = Bench::new(&Options::default()).unwrap();
+    let plug = RawSocket::open(bench.device(PLUG), "eth0").unwrap();
     let sensor = Sensor::start(&bench, &Config::attached(attach, tc_attach));
     let before = sensor.settled();
     let cases = cases();
     for _ in 0..COPIES {
-        send(bench.device(PLUG), &cases.iter().map(|case| case.frame.clone()).collect::<Vec<_>>());
+        plug.send(&cases.iter().map(|case| &case.frame).collect::<Vec<_>>()).unwrap();
     }
     let report = sensor.settled();
     for (index, case) in cases.iter().enumerate() {
@@ -208,9 +166,10 @@ fn a_tag_beside_the_data_is_counted_at_egress() {
         frame
     };
     let frame = upload(17, &frames::udp(&[7; 100]));
+    let plug = RawSocket::open(bench.device(PLUG), "eth0").unwrap();
     for (attach, tc_attach) in [("xdp", "tcx"), ("tc", "tcx"), ("tc", "clsact")] {
         let sensor = Sensor::start(&bench, &Config::attached(attach, tc_attach));
-        send(bench.device(PLUG), &vec![frame.clone(); usize::try_from(COPIES).unwrap()]);
+        plug.send(&vec![&frame; usize::try_from(COPIES).unwrap()]).unwrap();
         let report = sensor.settled();
         let in_vlan = |name| sum(&device(&report, name).destinations, |row| row.vlan == Some(9));
         let bytes = COPIES * u64::try_from(frame.len()).unwrap();

@@ -15,8 +15,8 @@ const LANS: [&str; 2] = ["lan0", "lan1"];
 const OURS: [[&str; 1]; 2] = [["labgate_ingress"], ["labgate_egress"]];
 
 #[test]
-fn xdp_and_tcx_end_with_their_process() {
-    if !xtask::require_root("xdp_and_tcx_end_with_their_process") {
+fn xdp_and_tcx_end_where_they_are_told_to() {
+    if !xtask::require_root("xdp_and_tcx_end_where_they_are_told_to") {
         return;
     }
     let bench = Bench::new(&Options::default()).unwrap();
@@ -31,7 +31,15 @@ fn xdp_and_tcx_end_with_their_process() {
             }
             let status = sensor.process.stop(signal, PATIENCE).unwrap();
             assert_eq!(status.code(), (signal != Signal::SIGKILL).then_some(0));
+            if signal != Signal::SIGINT {
+                let after = Hooks::of(bench.gateway(), "lan1");
+                assert_eq!(format!("{after:?}"), format!("{hooks:?}"), "they go on counting");
+                let said = bench.gateway().run(&[LABGATE, "detach"]).unwrap();
+                assert!(said.contains("removed 4 link(s)"), "{said}");
+            }
             assert_nothing_attached(bench.gateway(), &LANS);
+            let said = bench.gateway().run(&[LABGATE, "detach"]).unwrap();
+            assert!(said.contains("nothing was left"), "{said}");
         }
     }
 }

@@ -8,12 +8,12 @@ use std::{
 };
 
 use sensor_common::report::{Coverage, Interface, Report};
-use xtask::bench::{Bench, Options, plan::GERMANY};
+use xtask::bench::{Bench, LinkCounters, Options, plan::GERMANY};
 
 use crate::{
     SERIALLY,
     hooks::assert_nothing_attached,
-    sensor::{Config, LinkCounters, PATIENCE, Sensor, device, send_udp, sum},
+    sensor::{Config, PATIENCE, Sensor, device, send_udp, sum},
 };
 
 /// How many events there are.
@@ -244,7 +244,7 @@ fn random_link_events_lose_nothing_and_coverage_tells_them() {
     }
     // Nothing of it touched the other interface: every packet there is counted.
     let tx = sum(&device(&report, "smart-plug").destinations, |_| true).tx_packets;
-    assert_eq!(tx, LinkCounters::of(gateway, "lan1").rx_packets);
+    assert_eq!(tx, LinkCounters::of(gateway, "lan1").unwrap().rx_packets);
     assert!(sum(&device(&report, "redmi-1s").destinations, |_| true).tx_packets > 0);
     assert_eq!(descriptors(), before, "a program or a link was not given back");
     let log = sensor.stop();

@@ -5,9 +5,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics, which keeps the backtrace")]
 
+#[path = "../captures/mod.rs"]
+#[expect(dead_code, reason = "each test crate uses some of the builders")]
+mod captures;
 #[path = "../../../sensor-common/tests/frames/mod.rs"]
 #[expect(dead_code, reason = "each test crate uses some of the builders")]
 mod frames;
+#[path = "../samples/mod.rs"]
+mod samples;
 
 use std::sync::Mutex;
 
@@ -19,11 +24,14 @@ mod fallbacks;
 mod footprint;
 mod hooks;
 mod host;
+mod ledger;
 mod lifecycle;
 mod link_events;
 mod links;
+mod overload;
 mod query;
 mod reload;
+mod replayed;
 mod sensor;
 mod service;
 mod stack;

@@ -121,7 +121,7 @@ fn the_service_manager_is_told() {
     assert!(since.unwrap().parse::<u64>().unwrap() > 0);
     manager.waits_for("READY=1");
 
-    let ended = sensor.process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    let ended = sensor.process.stop(Signal::SIGINT, PATIENCE).unwrap();
     assert_eq!(ended.code(), Some(0));
     manager.waits_for("STOPPING=1");
 }

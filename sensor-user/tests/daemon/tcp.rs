@@ -4,13 +4,13 @@ use std::env;
 
 use sensor_common::report::{Destination, Report};
 use xtask::bench::{
-    Bench, Namespace, Options, iperf3,
+    Bench, LinkCounters, Namespace, Options, iperf3,
     plan::{DEVICES, GERMANY, HOSTS},
 };
 
 use crate::{
     SERIALLY,
-    sensor::{Config, LinkCounters, Sensor, device, rows, sum},
+    sensor::{Config, Sensor, device, rows, sum},
 };
 
 /// Seconds that each run lasts.
@@ -47,7 +47,7 @@ fn is_iperf(row: &Destination) -> bool {
 
 /// Both counted when nothing moves any more.
 fn when_silent(bench: &Bench, sensor: &Sensor<'_>) -> (Report, [LinkCounters; 2]) {
-    let counters = || ["lan0", "lan1"].map(|lan| LinkCounters::of(bench.gateway(), lan));
+    let counters = || ["lan0", "lan1"].map(|lan| LinkCounters::of(bench.gateway(), lan).unwrap());
     for _ in 0..50 {
         let before = counters();
         let report = sensor.settled();
@@ -100,7 +100,7 @@ fn equals_the_interfaces(test: &str, attach: &str, tc_attach: &'static str) {
     let entry = device(&report, "galaxy");
     assert_eq!(entry.mac, mac_of("galaxy"));
     let own = sum(&entry.destinations, |_| true);
-    let end = LinkCounters::of(galaxy, "eth0");
+    let end = LinkCounters::of(galaxy, "eth0").unwrap();
     assert_eq!((own.tx_packets, own.tx_bytes), (end.tx_packets, end.tx_bytes));
     let flow = sum(&entry.destinations, |row| is_iperf(row) && row.country == "DE");
     assert!(flow.tx_bytes > up && flow.rx_bytes > down, "{flow:?} for {up} up, {down} down");
@@ -132,7 +132,7 @@ fn counts_what_super_packets_become(test: &str, attach: &str, tc_attach: &'stati
     let galaxy = bench.device("galaxy");
     let now = || {
         let (report, [lan0, _]) = when_silent(&bench, &sensor);
-        (sum(rows(&report), |_| true), lan0, LinkCounters::of(galaxy, "eth0"), report)
+        (sum(rows(&report), |_| true), lan0, LinkCounters::of(galaxy, "eth0").unwrap(), report)
     };
     // What the gateway says before the device's link is up, nobody at its end can count.
     let (sensed_before, lan0_before, end_before, _) = now();

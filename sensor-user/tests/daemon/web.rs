@@ -205,7 +205,7 @@ fn tls_and_passwords() {
     process.wait_for_output("reloaded what=\"configuration\"", PATIENCE).unwrap();
     assert_eq!(lab.status("/healthz", &with("lab:by signal")), Ok(200));
     assert!(!process.output().contains("private key"), "{}", process.output());
-    let status = process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    let status = process.stop(Signal::SIGINT, PATIENCE).unwrap();
     assert_eq!(status.code(), Some(0), "{}", process.output());
 }
 
@@ -238,7 +238,7 @@ fn a_client_certificate_can_be_required() {
     let (cert, key) = (lab.path("client.pem"), lab.path("client.key"));
     let old = ["--cacert", &ca, "--cert", &cert, "--key", &key, "--tls-max", "1.2"];
     lab.status("/healthz", &old).unwrap_err();
-    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    process.stop(Signal::SIGINT, PATIENCE).unwrap();
 }
 
 #[test]
@@ -351,13 +351,13 @@ fn the_commands_ask_over_https() {
     fails(&user, "asks for a certificate; show one with `--cert` and `--key`");
     fails(&format!("{user} --cert other.pem --key other.key"), "know the CA of `--cert`?");
     fails(&format!("{user} --cert client.pem --key other.key"), "can't use the certificate client");
-    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    process.stop(Signal::SIGINT, PATIENCE).unwrap();
 
     let config = Config { more: String::new(), ..Config::default() };
     let mut process = launch_file(lab.namespace, &config.write(&lab.dir));
     process.wait_for_output("counting; metrics are at http://", PATIENCE).unwrap();
     fails(&format!("{by_url} --ca-file server.pem"), "does not speak HTTPS; ask with http://");
-    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    process.stop(Signal::SIGINT, PATIENCE).unwrap();
 }
 
 /// Connections that never begin TLS hold all places, and not for long.
@@ -384,7 +384,7 @@ fn silent_clients_do_not_keep_the_others_out() {
     assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     assert_eq!(lab.status("/healthz", &["--cacert", &ca]), Ok(200));
-    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    process.stop(Signal::SIGINT, PATIENCE).unwrap();
 }
 
 /// Prometheus' own tools have nothing to say, and Prometheus itself scrapes: with a password, over
@@ -441,5 +441,5 @@ fn prometheus_takes_the_metrics() {
     // Only OpenMetrics names a unit, and a counter's family without its suffix.
     let metadata = ask("metadata", "metric=labgate_seen_bytes");
     assert!(metadata.contains("\"unit\":\"bytes\"") && metadata.contains("counter"), "{metadata}");
-    process.stop(Signal::SIGTERM, PATIENCE).unwrap();
+    process.stop(Signal::SIGINT, PATIENCE).unwrap();
 }

@@ -99,6 +99,13 @@ impl Bed {
         self.table.drain(self.grace).unwrap()
     }
 
+    /// Reads and clears the current epoch; between two runs of a program there is nobody to wait for.
+    pub(crate) fn drain_at_rest(&mut self) -> RawEpoch {
+        let raw = self.table.drain_at_rest().unwrap();
+        self.table.clear().unwrap();
+        raw
+    }
+
     /// Reads and clears the current epoch.
     pub(crate) fn drain(&mut self) -> RawEpoch {
         let raw = self.table.drain(self.grace).unwrap();

@@ -22,10 +22,13 @@
 //! the device's end comparable to the gateway's. (Devices don't talk to each other; the switch
 //! would not show such frames to the gateway.)
 
+mod disk;
 pub mod iperf3;
+mod link;
 pub mod namespace;
 pub mod plan;
 pub mod process;
+mod raw;
 mod services;
 mod workdir;
 
@@ -35,9 +38,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+pub use disk::SmallDisk;
+pub use link::LinkCounters;
 pub use namespace::Namespace;
 use plan::{DEVICES, HOSTS, LAN0, LAN1, LANS, Lan, RESOLVER, Spec, WAN};
 pub use process::Process;
+pub use raw::RawSocket;
 use tempfile::TempDir;
 
 /// How to make a bench.
@@ -112,6 +118,12 @@ impl Bench {
     /// The switch's namespace: the bridge `br0` with `uplink` to the gateway and `port0`...
     pub fn switch(&self) -> &Namespace {
         &self.switch
+    }
+
+    /// The switch's interfaces to devices.
+    pub fn switch_ports(&self) -> impl Iterator<Item = String> {
+        let devices = self.devices.iter().enumerate();
+        devices.filter(|(_, device)| behind_switch(device)).map(|(index, _)| port(index))
     }
 
     /// The internet's namespace: all public addresses on `lo`, `wan0` to the gateway.

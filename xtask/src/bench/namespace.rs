@@ -6,8 +6,8 @@
 
 use std::{
     fmt,
-    fs::File,
-    io::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -30,6 +30,9 @@ use super::process::{Process, bind_to_owner};
 const PROXY_VARIABLES: [&str; 6] =
     ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
+/// Where a sensor pins its links and tables.
+const PINS: &str = "/sys/fs/bpf/labgate";
+
 /// A network namespace of its own. It vanishes, interfaces included, when this is dropped and
 /// everything started inside has ended.
 #[derive(Debug)]
@@ -40,6 +43,16 @@ pub struct Namespace {
     holder: Process,
     logs: PathBuf,
     spawned: AtomicUsize,
+}
+
+/// What a sensor that was killed leaves in the BPF file system goes with its namespace.
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let Ok(inode) = self.inode() else { return };
+        let pins = Path::new(PINS).join(format!("net-{inode}"));
+        // Few have any.
+        let _gone: io::Result<()> = fs::remove_dir_all(pins);
+    }
 }
 
 impl Namespace {
@@ -165,7 +178,7 @@ impl Namespace {
         // /proc/sys/net shows the namespace of the task that opens it.
         self.enter(|| {
             settings.iter().try_for_each(|(key, value)| {
-                std::fs::write(Path::new("/proc/sys").join(key), value)
+                fs::write(Path::new("/proc/sys").join(key), value)
                     .with_context(|| format!("cannot set {key} to {value}"))
             })
         })?

@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// Makes `command` die with the thread that spawns it and leaves its terminal's signals to us.
 ///
 /// `enter` runs in the child before the program starts, to change its namespaces.
-pub(super) fn bind_to_owner<F>(command: &mut Command, enter: F)
+pub(crate) fn bind_to_owner<F>(command: &mut Command, enter: F)
 where
     F: Fn() -> nix::Result<()> + Send + Sync + 'static,
 {
@@ -58,7 +58,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with its standard output and error in the new file `log`.
-    pub(super) fn spawn(mut command: Command, name: String, log: PathBuf) -> Result<Self> {
+    pub(crate) fn spawn(mut command: Command, name: String, log: PathBuf) -> Result<Self> {
         let file = fs::File::create_new(&log)
             .with_context(|| format!("cannot create the log file {}", log.display()))?;
         let copy = file.try_clone().context("cannot share a log file")?;

@@ -225,6 +225,7 @@ mod tests {
             interfaces: Vec::new(),
             databases: Vec::new(),
             attribution: String::new(),
+            replay: None,
         }
     }
 

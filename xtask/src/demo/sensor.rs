@@ -67,7 +67,7 @@ impl<'a> Sensor<'a> {
     /// # Errors
     /// When it does not end in time, or not with success.
     pub(super) fn stop(mut self) -> Result<()> {
-        let status = self.process.stop(Signal::SIGTERM, STOP)?;
+        let status = self.process.stop(Signal::SIGINT, STOP)?;
         ensure!(status.success(), "the daemon ended badly ({status}):\n{}", self.process.output());
         Ok(())
     }

@@ -39,6 +39,7 @@ cd "$root/root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t bpf bpf sys/fs/bpf
 mount -t tmpfs tmpfs dev
 mkdir dev/pts dev/shm
 for device in null zero full random urandom tty; do

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Source,
+    attribution::BUILT_IN,
     record::{Fields, Record},
 };
 
@@ -208,31 +209,10 @@ impl Database {
             kind: metadata.database_type.clone(),
             build_time: metadata.build_epoch,
             source: match &self.source {
-                Source::Default => "built-in".to_owned(),
+                Source::Default => BUILT_IN.to_owned(),
                 Source::File(path) => path.display().to_string(),
             },
             sha256: self.sha256.clone(),
-        }
-    }
-
-    /// The sentence that the vendor's licence asks for.
-    pub(super) fn attribution(&self) -> &'static str {
-        let kind = self.reader.metadata().database_type.to_ascii_lowercase();
-        match (&self.source, kind.as_str()) {
-            (Source::Default, kind) if kind.contains("asn") => {
-                "AS numbers: RouteViews (https://www.routeviews.org), NRO (https://www.nro.net) \
-                 and DB-IP (https://db-ip.com), merged by ip-location-db, CC BY 4.0."
-            }
-            (Source::Default, _) => "IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0.",
-            (_, kind) if kind.contains("geolite") => {
-                "This product includes GeoLite Data created by MaxMind, available from \
-                 https://www.maxmind.com."
-            }
-            (_, kind) if kind.starts_with("dbip") => "IP Geolocation by DB-IP (https://db-ip.com).",
-            (_, kind) if kind.contains("ipinfo") => {
-                "IP address data is powered by IPinfo (https://ipinfo.io)."
-            }
-            _ => "",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{
     Deserialize,
-    de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// Longer names of operators are cut; a file may hold anything.
@@ -131,11 +131,22 @@ fn is_harmful(c: char) -> bool {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
+        FieldVisitor { is_inside: false }.deserialize(deserializer)
     }
 }
 
-struct FieldVisitor;
+/// Takes a field; no deeper than the inside of a map, for a file can point from there to the map again.
+struct FieldVisitor {
+    is_inside: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for FieldVisitor {
+    type Value = Field<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'de> Visitor<'de> for FieldVisitor {
     type Value = Field<'de>;
@@ -159,8 +170,8 @@ impl<'de> Visitor<'de> for FieldVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = Field::Other;
         while let Some(key) = map.next_key::<&str>()? {
-            if key == "iso_code" {
-                if let Field::Text(code) = map.next_value()? {
+            if key == "iso_code" && !self.is_inside {
+                if let Field::Text(code) = map.next_value_seed(Self { is_inside: true })? {
                     found = Field::IsoCode(code);
                 }
             } else {

@@ -23,6 +23,7 @@ use super::{
     },
     problem::{Problem, Problems, shown},
 };
+use crate::sinks::ledger;
 use crate::state::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef, State};
 
 const JSON: &str = "application/json";
@@ -101,7 +102,12 @@ async fn destinations(
     app.render(move |app| {
         let state = app.shared.snapshot();
         require_device(&state, query.device.as_ref())?;
-        json(app, &state.destination_list(&query))
+        match query.period {
+            None => json(app, &state.destination_list(&query)),
+            Some((from, until)) => {
+                json(app, &of_period(&state, from, until)?.destination_list(&query))
+            }
+        }
     })
     .await
 }
@@ -139,6 +145,17 @@ async fn description(_: Parameters<Nothing>) -> Response {
     static TEXT: LazyLock<String> =
         LazyLock::new(|| Description::openapi().to_json().unwrap_or_default());
     ([(header::CONTENT_TYPE, JSON)], TEXT.as_str()).into_response()
+}
+
+/// What the ledger has of a period.
+fn of_period(state: &State, from: u64, until: u64) -> Result<State, Problem> {
+    let Some(keeping) = state.keeping() else {
+        let message = "the sensor keeps no ledger (`ledger: off`), so it knows of no period";
+        let parameter = if from == 0 { "until" } else { "from" };
+        return Err(Problem::new(ErrorCode::BadParameter, message).with_parameter(parameter));
+    };
+    ledger::period(&keeping.path, from, until, state.setup().clone())
+        .map_err(|error| Problem::new(ErrorCode::Internal, format!("the ledger: {error}")))
 }
 
 fn json(app: &App, answer: &impl Serialize) -> Result<Response, Problem> {

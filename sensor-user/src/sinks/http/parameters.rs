@@ -85,10 +85,18 @@ pub(super) struct DestinationParameters {
     #[param(inline)]
     prefix: Option<Within>,
     /// Rows with a packet at or after this time: RFC 3339, or a duration before now. What they count
-    /// is since the sensor started.
+    /// is everything; see `from`.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     since: Option<Since>,
+    /// What was counted from this minute on: RFC 3339, or a duration before now. It is read from the ledger.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(inline)]
+    from: Option<Since>,
+    /// What was counted until this minute.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(inline)]
+    until: Option<Since>,
     /// How fine the rows are: by prefix, or by far address and VLAN.
     #[serde(default)]
     #[param(inline)]
@@ -150,6 +158,9 @@ impl From<DestinationParameters> for DestinationQuery {
             port: typed.port,
             within: typed.prefix.map(|prefix| prefix.0),
             since: typed.since.map(|since| since.0),
+            period: (typed.from.is_some() || typed.until.is_some()).then(|| {
+                (typed.from.map_or(0, |from| from.0), typed.until.map_or(u64::MAX, |until| until.0))
+            }),
             detail: typed.detail,
             limit: typed.limit.unwrap_or_default().0 as usize,
         }
@@ -167,6 +178,19 @@ impl From<AlertParameters> for AlertQuery {
             limit: typed.limit.unwrap_or_default().0 as usize,
         }
     }
+}
+
+/// The query that the command line has typed.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn destination_query(typed: &[(&str, String)]) -> Result<DestinationQuery, String> {
+    let pairs = typed.iter().map(|(name, value)| (*name, value.as_str()));
+    let pairs = MapDeserializer::<_, serde::de::value::Error>::new(pairs);
+    let parameters =
+        DestinationParameters::deserialize(pairs).map_err(|error| error.to_string())?;
+    Ok(parameters.into())
 }
 
 /// Reads a value with its [`FromStr`].

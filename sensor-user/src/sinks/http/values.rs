@@ -6,12 +6,10 @@ use std::{
     collections::BTreeSet,
     net::IpAddr,
     str::FromStr,
-    sync::LazyLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ipnet::IpNet;
-use sensor_common::layout::{NonIp, Reason};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -106,7 +104,7 @@ value! {
     Over(Protocol),
     over,
     text()
-        .enum_values(Some(PROTOCOLS.iter().map(|(name, _)| name.as_str())))
+        .enum_values(Some(protocols()))
         .examples(["tcp", "17", "ipv6-icmp", "arp", "unknown", "unparsed:runt"])
 }
 
@@ -205,31 +203,19 @@ fn place(typed: &str) -> Result<Country, Cow<'static, str>> {
     })
 }
 
-/// Every protocol as the common JSON form has it, and those of IP by their number as well.
-static PROTOCOLS: LazyLock<Vec<(String, Protocol)>> = LazyLock::new(|| {
-    let ip = (0..=u8::MAX).map(|n| (n.to_string(), Protocol::Ip(n)));
-    let named = (0..=u8::MAX).flat_map(|n| {
-        [
-            Protocol::Ip(n),
-            Protocol::NonIp(NonIp::name(n)),
-            Protocol::Unparsed(Reason::name(n)),
-            Protocol::Unknown,
-        ]
-        .map(|protocol| (protocol.to_string(), protocol))
-    });
-    let mut all: Vec<_> = named.chain(ip).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-});
-
+/// By its name, or the number of an IP protocol.
 fn over(typed: &str) -> Result<Protocol, Cow<'static, str>> {
-    let known = PROTOCOLS.iter().find(|(name, _)| name == typed);
-    known.map(|(_, protocol)| *protocol).ok_or_else(|| {
+    let number = || typed.parse().ok().filter(|n: &u8| n.to_string() == typed).map(Protocol::Ip);
+    Protocol::from_label(typed).or_else(number).ok_or_else(|| {
         "write tcp, udp, icmp, ipv6-icmp or another as the rows have it, or the number of an IP \
          protocol"
             .into()
     })
+}
+
+/// Every way to write a protocol.
+fn protocols() -> BTreeSet<String> {
+    Protocol::labels().map(str::to_owned).chain((0..=u8::MAX).map(|n| n.to_string())).collect()
 }
 
 /// What an address or a network looks like (RFC 4291, section 2.2; RFC 4632).

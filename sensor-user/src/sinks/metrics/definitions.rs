@@ -71,7 +71,7 @@ definitions! {
         "Breaches of the policy, each raised once per device and country or watched prefix.";
     ALERT_FIRST_SEEN = Gauge "labgate_alert_first_seen_timestamp_seconds"
         ["rule", "severity", "device", "country", "prefix", "asn"]
-        "Time of the first packet of a breach, with the far end of that packet. One series per breach since the start.";
+        "Time of the first packet of a breach, with the far end of that packet. One series per breach.";
     ALERT_LAST_SEEN = Gauge "labgate_alert_last_seen_timestamp_seconds"
         ["rule", "severity", "device", "country", "prefix", "asn"]
         "End of the epoch of the last packet of a breach; labels as in labgate_alert_first_seen_timestamp_seconds.";
@@ -177,6 +177,21 @@ definitions! {
     RELOAD_LAST_SUCCESS = Gauge "labgate_reload_last_success_timestamp_seconds"
         ["what"]
         "When the last attempt succeeded.";
+    LEDGER_WRITABLE = Gauge "labgate_ledger_writable"
+        []
+        "Whether the ledger can be written (1) or not (0), while counting goes on and the kernel keeps what it lacks.";
+    LEDGER_COMMITS = Counter "labgate_ledger_commits_total"
+        []
+        "Epochs that were committed to the ledger; one without a packet is not.";
+    LEDGER_FAILURES = Counter "labgate_ledger_failures_total"
+        ["reason"]
+        "Attempts to write the ledger that failed, and were repeated: full, read_only, damaged, busy, slow, failed.";
+    LEDGER_LAST_COMMIT = Gauge "labgate_ledger_last_commit_timestamp_seconds"
+        []
+        "End of the last epoch that was committed to the ledger.";
+    LEDGER_SIZE = Gauge "labgate_ledger_size_bytes"
+        []
+        "Size of the ledger with its write-ahead log.";
     BUILD_INFO = Gauge "labgate_build_info"
         ["version"]
         "Always 1. The version that runs.";

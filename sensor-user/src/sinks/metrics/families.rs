@@ -9,7 +9,7 @@ use super::{
 use crate::{
     join::devices::Inventory,
     model::{Country, DeviceKind, Direction, Tally},
-    sinks::alerts,
+    sinks::{alerts, ledger::Trouble},
     state::{
         Alert, Contact, DeviceState, Expirations, FoldedRows, Reloaded, Rule, Series, State,
         Traffic, rfc3339,
@@ -28,6 +28,7 @@ pub(super) fn write(state: &State, writer: &mut Writer) {
     series(state, writer);
     interfaces(state, writer);
     coverage(state, writer);
+    ledger(state, writer);
     setup(state, writer);
 }
 
@@ -90,7 +91,7 @@ fn devices(state: &State, writer: &mut Writer) {
             &device.vendor,
             &device.group,
             random_mac,
-            kind(device.kind),
+            device.kind.name(),
             group,
         ];
         info.sample(labels, 1.0);
@@ -128,15 +129,6 @@ fn contacts(
         for (country, contact) in series.contacts() {
             family.time([name_of(device), country.as_str()], time(contact));
         }
-    }
-}
-
-const fn kind(kind: DeviceKind) -> &'static str {
-    match kind {
-        DeviceKind::Configured => "configured",
-        DeviceKind::Unknown => "unknown",
-        DeviceKind::Group => "multicast",
-        DeviceKind::Pool => "pool",
     }
 }
 
@@ -277,7 +269,7 @@ fn inventory(state: &State, writer: &mut Writer) {
     let mut told_apart = writer.family(def::DEVICES);
     for of in [DeviceKind::Configured, DeviceKind::Unknown] {
         let count = state.devices().filter(|device| device.info().kind == of).count();
-        told_apart.count([kind(of)], count as u64);
+        told_apart.count([of.name()], count as u64);
     }
     writer.family(def::UNKNOWN_LIMIT).count([], state.setup().limits.unknown_devices as u64);
     let pooled = state.pool().map(DeviceState::total).unwrap_or_default();
@@ -310,6 +302,20 @@ fn coverage(state: &State, writer: &mut Writer) {
             ends.count([&interface.name, end.name()], count);
         }
     }
+}
+
+fn ledger(state: &State, writer: &mut Writer) {
+    let Some(keeping) = state.keeping() else { return };
+    writer.family(def::LEDGER_WRITABLE).count([], keeping.trouble.is_none().into());
+    writer.family(def::LEDGER_COMMITS).count([], keeping.commits);
+    let mut failures = writer.family(def::LEDGER_FAILURES);
+    for reason in Trouble::ALL.map(Trouble::name) {
+        failures.count([reason], keeping.failures.get(reason).copied().unwrap_or_default());
+    }
+    if keeping.last > 0 {
+        writer.family(def::LEDGER_LAST_COMMIT).time([], keeping.last);
+    }
+    writer.family(def::LEDGER_SIZE).count([], keeping.size);
 }
 
 fn setup(state: &State, writer: &mut Writer) {

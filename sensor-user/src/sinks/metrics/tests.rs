@@ -10,7 +10,7 @@ use crate::{
     model::{Country, Direction, Level, Protocol},
     sinks::{EpochTimes, Sinks},
     state::{
-        Limits, Reloaded, Setup, State,
+        Keeping, Limits, Reloaded, Setup, State,
         fixture::{self, Far},
     },
 };
@@ -195,6 +195,7 @@ fn every_family_has_a_help_text_and_hostile_names_stay_in_their_line() {
     let metrics = Metrics::new(Arc::clone(&shared));
     metrics.render(Format::Prometheus);
     shared.change(|state| state.reloaded(Reloaded::Databases, true, 1));
+    shared.keep(Keeping { last: 1, ..Keeping::default() });
     publish(&mut Sinks::new(shared, Policy::default()), 1);
     let text = metrics.render(Format::Prometheus);
     for definition in def::ALL {

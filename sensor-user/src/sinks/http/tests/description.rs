@@ -2,13 +2,15 @@
 //! and values that it does not. What is sent is made from the description, so a new path or
 //! parameter is tested by being described.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Deref};
 
 use jsonschema::Validator;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::*;
+use crate::{sinks::ledger::Ledger, state::Keeping};
 
 /// Values that no client means, for every parameter.
 const HOSTILE: [&str; 12] = [
@@ -161,8 +163,22 @@ fn close_inside(schema: &mut Value) {
     }
 }
 
+/// A server, and the ledger that it asks about periods.
+struct Populated {
+    server: Server,
+    _ledger: TempDir,
+}
+
+impl Deref for Populated {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
 /// A server with a device of every name that the description has as an example.
-fn populated() -> Server {
+fn populated() -> Populated {
     let server = server(Duration::from_secs(3600));
     let mut devices = fixture::devices();
     devices[0].name = "redmi-1s".into();
@@ -184,7 +200,11 @@ fn populated() -> Server {
         EpochTimes::default(),
     );
     server.shared.cover(vec![fixture::coverage("tc", "the driver has no native XDP")]);
-    server
+    let ledger = tempfile::tempdir().unwrap();
+    let path = ledger.path().join("ledger.db");
+    drop(Ledger::open(&path).unwrap());
+    server.shared.keep(Keeping { path, ..Keeping::default() });
+    Populated { server, _ledger: ledger }
 }
 
 async fn document(server: &Server) -> Value {

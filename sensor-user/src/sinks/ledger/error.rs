@@ -1,0 +1,94 @@
+//! Why the ledger can't be read or written.
+
+use std::{io, path::PathBuf};
+
+use rusqlite::{Error, ErrorCode};
+
+/// What keeps the ledger from being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// No space left on its file system.
+    Full,
+    /// It may not be written.
+    ReadOnly,
+    /// It holds what SQLite did not write there.
+    Damaged,
+    /// Another process holds its lock.
+    Busy,
+    /// A commit has not come to its end in time.
+    Slow,
+    /// Anything else.
+    Failed,
+}
+
+impl Trouble {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::ReadOnly, Self::Damaged, Self::Busy, Self::Slow, Self::Failed];
+
+    /// The word in metrics and the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::ReadOnly => "read_only",
+            Self::Damaged => "damaged",
+            Self::Busy => "busy",
+            Self::Slow => "slow",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why the ledger can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file or its directory can't be made or opened.
+    #[error("can't open the ledger {path}: {error}; name another file at `ledger`, or `off`")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another program's file.
+    #[error("it is an SQLite database of another program")]
+    NotOurs,
+    /// A file of a later version.
+    #[error("its schema is version {0}, of a newer LabGate; use that one, or name another file")]
+    Newer(i32),
+    /// Another process writes it, or looks at it at this moment.
+    #[error("another process has it open: a sensor that runs, or another replay")]
+    InUse,
+    /// A sensor has counted into it.
+    #[error(
+        "it is a sensor's, which may have counted the same packets; name a new file, or one that has captures alone"
+    )]
+    OfSensor,
+    /// What SQLite says.
+    #[error("{0}")]
+    Sqlite(#[from] Error),
+    /// A record is not what was written.
+    #[error("a record can't be decoded: {0}")]
+    Record(#[from] postcard::Error),
+}
+
+impl LedgerError {
+    /// What kind of trouble it is.
+    pub fn trouble(&self) -> Trouble {
+        let code = match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            Self::Record(_) | Self::NotOurs => return Trouble::Damaged,
+            Self::InUse => return Trouble::Busy,
+            Self::Open { .. } | Self::Newer(_) | Self::OfSensor => return Trouble::Failed,
+        };
+        match code {
+            Some(ErrorCode::DiskFull) => Trouble::Full,
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Trouble::ReadOnly
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Trouble::Damaged,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Trouble::Busy,
+            _ => Trouble::Failed,
+        }
+    }
+}

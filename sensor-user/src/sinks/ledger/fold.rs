@@ -1,0 +1,304 @@
+//! Folding: what was committed record by record becomes rows of the tables, and the records go.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Ledger, LedgerError,
+    columns::{SUMS, adding},
+    int,
+    pending::{Balance, Cell, MINUTE, Minute},
+    record::Databases,
+};
+use crate::{
+    model::{Attribution, DeviceId, InterfaceCounters},
+    state::{PlaceId, Row, SavedDevice, SavedState, Traffic},
+};
+
+/// Name of the fact that holds a [`SavedState`].
+pub(super) const STATE: &str = "state";
+
+const NANOS_OF_MILLI: i64 = 1_000_000;
+const MILLIS: i64 = 1000;
+
+/// The state's sums, exactly as of the last epoch that was committed.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Everything but the devices.
+    pub state: SavedState,
+    /// The devices that have changed since the last snapshot.
+    pub devices: Vec<(DeviceId, SavedDevice)>,
+}
+
+impl Ledger {
+    /// Folds everything that was committed.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written: then nothing is lost, and the next attempt folds all of it.
+    pub fn fold(&mut self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+        for (id, device) in &snapshot.devices {
+            self.unsaved.insert(*id, encode(device)?);
+        }
+        let state = encode(&snapshot.state)?;
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (start, databases, minute) in self.pending.minutes() {
+            write_minute(&transaction, start, databases, minute)?;
+        }
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)")?
+            .execute(params![STATE, state])?;
+        for (id, saved) in &self.unsaved {
+            if let Some((number, _)) = self.devices.get(id) {
+                transaction
+                    .prepare_cached("UPDATE device SET metrics = ?2 WHERE id = ?1")?
+                    .execute(params![number, saved])?;
+            }
+        }
+        transaction.execute("DELETE FROM epoch", [])?;
+        transaction.commit()?;
+        self.folded();
+        Ok(())
+    }
+}
+
+/// Of the forms in [`crate::state`] that a snapshot holds; it grows with every change.
+const VERSION: u8 = 1;
+
+fn encode(saved: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
+    Ok(postcard::to_extend(saved, vec![VERSION])?)
+}
+
+/// What [`encode`] made; nothing where another version did.
+pub(super) fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<Option<T>, LedgerError> {
+    match octets.split_first() {
+        Some((&VERSION, rest)) => Ok(Some(postcard::from_bytes(rest)?)),
+        _ => Ok(None),
+    }
+}
+
+fn write_minute(
+    transaction: &Transaction<'_>,
+    start: u64,
+    databases: Databases,
+    minute: &Minute,
+) -> Result<(), LedgerError> {
+    let mut places = HashMap::<PlaceId, i64>::new();
+    let mut rows: Vec<_> = minute.rows().collect();
+    // Neighbours in the tables one after the other.
+    rows.sort_unstable_by_key(|(cell, _)| cell.device);
+    for (cell, row) in rows {
+        let place = match places.get(&cell.key.place) {
+            Some(place) => *place,
+            None => {
+                let attribution = minute.places.get(cell.key.place);
+                let number = write_place(transaction, attribution, databases)?;
+                *places.entry(cell.key.place).or_insert(number)
+            }
+        };
+        let flow = write_flow(transaction, cell, place, row)?;
+        write_row(transaction, cell.device, start, flow, row)?;
+    }
+    write_balance(transaction, start, &minute.balance)?;
+    for (event, count) in &minute.events {
+        transaction
+            .prepare_cached(
+                "INSERT INTO event (start, length, event, count) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            )?
+            .execute(params![int(start), int(MINUTE), event, int(*count)])?;
+    }
+    for (name, counters) in &minute.interfaces {
+        write_interface(transaction, start, name, counters)?;
+    }
+    Ok(())
+}
+
+fn write_place(
+    transaction: &Transaction<'_>,
+    attribution: &Attribution,
+    databases: Databases,
+) -> Result<i64, LedgerError> {
+    let Attribution { country, asn, operator, prefix, network, .. } = attribution;
+    let prefix = prefix.map(|prefix| prefix.to_string()).unwrap_or_default();
+    let parameters = params![
+        country.as_str(),
+        asn,
+        &**operator,
+        prefix,
+        &**network,
+        databases.country,
+        databases.operators
+    ];
+    let known = transaction
+        .prepare_cached(
+            "SELECT id FROM place WHERE country = ?1 AND asn = ?2 AND operator = ?3
+             AND prefix = ?4 AND network = ?5 AND country_database = ?6 AND operator_database = ?7",
+        )?
+        .query_row(parameters, |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO place (country, asn, operator, prefix, network, country_database,
+             operator_database) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(parameters)?;
+    Ok(transaction.last_insert_rowid())
+}
+
+static WRITE_FLOW: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO flow (device, place, protocol, detailed, address, port, vlan, {sums}, first_seen,
+         last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+         ON CONFLICT (device, place, protocol, detailed, address, port, vlan) DO UPDATE SET {adding},
+         first_seen = min(first_seen, excluded.first_seen),
+         last_seen = max(last_seen, excluded.last_seen)
+         RETURNING id",
+        sums = SUMS.join(", "),
+        adding = adding(&SUMS)
+    )
+});
+
+static WRITE_MINUTE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO minute (device, start, flow, {sums}, first, last)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT DO UPDATE SET {adding}, first = min(first, excluded.first),
+         last = max(last, excluded.last)",
+        sums = SUMS.join(", "),
+        adding = adding(&SUMS)
+    )
+});
+
+/// Adds to the flow of a row, making it where it is missing, and returns its number.
+fn write_flow(
+    transaction: &Transaction<'_>,
+    cell: &Cell,
+    place: i64,
+    row: &Row,
+) -> Result<i64, LedgerError> {
+    let far = cell.key.far.as_ref();
+    let address = far.and_then(|far| far.address).map(|address| address.to_string());
+    let Traffic { tx, rx } = &row.traffic;
+    let mut statement = transaction.prepare_cached(&WRITE_FLOW)?;
+    let parameters = params![
+        cell.device,
+        place,
+        cell.key.protocol.to_string(),
+        far.is_some(),
+        address.unwrap_or_default(),
+        far.map_or(0, |far| far.port),
+        far.and_then(|far| far.vlan).map_or(-1, i32::from),
+        int(tx.packets),
+        int(tx.bytes),
+        int(tx.payload),
+        int(rx.packets),
+        int(rx.bytes),
+        int(rx.payload),
+        int(row.contact.first),
+        int(row.contact.last),
+    ];
+    Ok(statement.query_row(parameters, |row| row.get(0))?)
+}
+
+fn write_row(
+    transaction: &Transaction<'_>,
+    device: i64,
+    start: u64,
+    flow: i64,
+    row: &Row,
+) -> Result<(), LedgerError> {
+    let after = |nanos: u64| int(nanos) / NANOS_OF_MILLI - int(start) * MILLIS;
+    let Traffic { tx, rx } = &row.traffic;
+    transaction.prepare_cached(&WRITE_MINUTE)?.execute(params![
+        device,
+        int(start),
+        flow,
+        int(tx.packets),
+        int(tx.bytes),
+        int(tx.payload),
+        int(rx.packets),
+        int(rx.bytes),
+        int(rx.payload),
+        after(row.contact.first),
+        after(row.contact.last)
+    ])?;
+    Ok(())
+}
+
+fn write_balance(
+    transaction: &Transaction<'_>,
+    start: u64,
+    balance: &Balance,
+) -> Result<(), LedgerError> {
+    let books = &balance.books;
+    transaction
+        .prepare_cached(
+            "INSERT INTO balance (start, length, epochs, open_epochs, seen_packets, seen_bytes,
+             attributed_packets, attributed_bytes, coarse_packets, coarse_bytes, overflow_packets,
+             overflow_bytes, unparsed_packets, unparsed_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             ON CONFLICT DO UPDATE SET
+             epochs = epochs + excluded.epochs, open_epochs = open_epochs + excluded.open_epochs,
+             seen_packets = seen_packets + excluded.seen_packets,
+             seen_bytes = seen_bytes + excluded.seen_bytes,
+             attributed_packets = attributed_packets + excluded.attributed_packets,
+             attributed_bytes = attributed_bytes + excluded.attributed_bytes,
+             coarse_packets = coarse_packets + excluded.coarse_packets,
+             coarse_bytes = coarse_bytes + excluded.coarse_bytes,
+             overflow_packets = overflow_packets + excluded.overflow_packets,
+             overflow_bytes = overflow_bytes + excluded.overflow_bytes,
+             unparsed_packets = unparsed_packets + excluded.unparsed_packets,
+             unparsed_bytes = unparsed_bytes + excluded.unparsed_bytes",
+        )?
+        .execute(params![
+            int(start),
+            int(MINUTE),
+            int(balance.epochs),
+            int(balance.open),
+            int(books.seen.packets),
+            int(books.seen.bytes),
+            int(books.attributed.packets),
+            int(books.attributed.bytes),
+            int(books.coarse.packets),
+            int(books.coarse.bytes),
+            int(books.overflow.packets),
+            int(books.overflow.bytes),
+            int(books.unparsed.packets),
+            int(books.unparsed.bytes)
+        ])?;
+    Ok(())
+}
+
+fn write_interface(
+    transaction: &Transaction<'_>,
+    start: u64,
+    name: &str,
+    counters: &InterfaceCounters,
+) -> Result<(), LedgerError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO interface (start, length, name, rx_packets, rx_bytes, tx_packets, tx_bytes,
+             dropped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT DO UPDATE SET rx_packets = rx_packets + excluded.rx_packets,
+             rx_bytes = rx_bytes + excluded.rx_bytes, tx_packets = tx_packets + excluded.tx_packets,
+             tx_bytes = tx_bytes + excluded.tx_bytes, dropped = dropped + excluded.dropped",
+        )?
+        .execute(params![
+            int(start),
+            int(MINUTE),
+            name,
+            int(counters.rx_packets),
+            int(counters.rx_bytes),
+            int(counters.tx_packets),
+            int(counters.tx_bytes),
+            int(counters.dropped)
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! What is asked of a period.
+
+use sensor_common::report::DestinationRow;
+
+use super::*;
+use crate::{model::EpochBooks, sinks::http::parameters::destination_query};
+
+/// Minutes of which some are folded, some are not, and one is both.
+#[test]
+fn a_period_holds_its_minutes_and_nothing_else() {
+    const FOLDED: u32 = 45;
+    let config = config();
+    let (_dir, path) = file();
+    let mut sensor = Sensor::start(&path, &config);
+    let mut records = Vec::new();
+    for number in 1..=80 {
+        records.push(sensor.epoch(number, &config));
+        if number == FOLDED {
+            sensor.fold();
+        }
+    }
+    let all =
+        destination_query(&[("detail", "address".to_owned()), ("limit", "100000".to_owned())]);
+    let all = all.unwrap();
+    for (first, end, epochs) in [(1, 2, 20), (1, 3, 40), (2, 4, 40), (0, 1, 19)] {
+        let (from, until) = (START + first * 60 * SECOND, START + end * 60 * SECOND);
+        // A sensor that has seen nothing else.
+        let (mut only, mut seen) = (State::new(setup(&config)), EpochBooks::default());
+        let of_minute = |record: &&EpochRecord| {
+            (from..until).contains(&(record.ended / SECOND / 60 * 60 * SECOND))
+        };
+        for record in records.iter().filter(of_minute) {
+            seen.add(&record.books);
+            only.apply(record, sensor.inventory.devices());
+        }
+        let mut asked = period(&path, from, until, setup(&config)).unwrap().destination_list(&all);
+        let mut expected = only.destination_list(&all);
+        let order = |row: &DestinationRow| format!("{row:?}");
+        asked.destinations.sort_by_key(order);
+        expected.destinations.sort_by_key(order);
+        assert_eq!(asked.destinations, expected.destinations, "minutes {first} to {end}");
+        assert!(asked.matched > 50, "{}", asked.matched);
+
+        let audit = audit(&path, from, until - 1).unwrap();
+        let balance = audit.balance;
+        let expected = (seen.seen.packets, seen.seen.bytes);
+        assert_eq!((balance.seen_packets, balance.seen_bytes), expected);
+        assert_eq!((audit.epochs, audit.open_epochs, balance.closed), (epochs, 0, true));
+        // A thousand packets an epoch, by the fixture.
+        assert_eq!(audit.interfaces[0].rx_packets, epochs * 1000);
+    }
+    let whole = audit(&path, 0, u64::MAX).unwrap();
+    assert_eq!(whole.balance.seen_packets, sensor.state.books().seen.packets);
+    assert_eq!((whole.epochs, whole.interfaces[0].rx_packets), (80, 80_000));
+}
