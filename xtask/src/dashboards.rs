@@ -1,21 +1,34 @@
-//! `cargo xtask dashboards`: recording and alert rules, checked by Prometheus' own tools.
+//! `cargo xtask dashboards`: dashboards and rules, checked by Prometheus' own tools
+//! and against a Prometheus that scraped the demo.
 
+mod frames;
+mod grafana;
+mod live;
+mod metrics;
 mod mutants;
+mod pictures;
 mod rules;
+mod schema;
+mod variables;
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
-    build::workspace,
+    build::{self, Profile, workspace},
+    demo,
+    privilege::is_root,
     setup::{self, Consent, Group},
 };
+use grafana::Dashboard;
+use live::Live;
 use rules::{Rule, read_rules};
 
 /// Where the runbooks can be read.
@@ -24,21 +37,92 @@ const RUNBOOKS: &str = "https://github.com/labgate/labgate/blob/main/docs/runboo
 /// Arguments of `cargo xtask dashboards`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Only draw the dashboards from minutes of the demo, into this directory; needs root
+    #[arg(long, value_name = "DIRECTORY")]
+    pictures: Option<PathBuf>,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
 }
 
-/// Checks everything under `dashboards`.
+/// How often the sensor is scraped for the check of the queries.
+const SCRAPES: Duration = Duration::from_secs(1);
+/// How often the demo's scenario is played for it.
+const ROUNDS: u32 = 2;
+/// The same for the pictures, which want some minutes.
+const SCRAPES_OF_PICTURES: Duration = Duration::from_secs(5);
+const ROUNDS_OF_PICTURES: u32 = 20;
+/// Cells of a panel that shows some.
+const PICTURED_POINTS: u32 = 80;
+
+/// Checks everything under `dashboards`; the queries only as root.
 ///
 /// # Errors
 /// With what is wrong first.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure(&[Group::Test], Consent::new(args.yes))?;
-    check()
+    let mut needed = vec![Group::Test];
+    if is_root() {
+        needed.extend([Group::Build, Group::Bench]);
+    }
+    setup::ensure(&needed, Consent::new(args.yes))?;
+    if let Some(directory) = &args.pictures {
+        return draw(directory);
+    }
+    check()?;
+    if !is_root() {
+        println!("queries: not run, for the demo needs root");
+        return Ok(());
+    }
+    check_queries()
 }
 
-/// As [`run`], with all programs there.
+/// Runs every query against a Prometheus that scraped the demo. Needs root.
+///
+/// # Errors
+/// With what is wrong first.
+pub fn check_queries() -> Result<()> {
+    let (dashboards, rules) = (Dashboard::all()?, all_rules()?);
+    // What takes minutes the first time is no part of the time range.
+    build::daemon(Profile::Dev)?;
+    let began = Instant::now();
+    demo::scraped(SCRAPES, ROUNDS, |stack, report| {
+        let live = Live::new(stack, began.elapsed(), SCRAPES)?;
+        live.check(&dashboards, &rules)?;
+        live.amounts(report)
+    })?;
+    let panels: usize = dashboards.iter().map(|dashboard| dashboard.panels.len()).sum();
+    println!("queries: {panels} panels show something, amounts are the sensor's to the byte");
+    Ok(())
+}
+
+/// Draws the dashboards, the last of the devices in the one of a device.
+fn draw(directory: &Path) -> Result<()> {
+    ensure!(is_root(), "the demo, from which the pictures are drawn, needs root");
+    let dashboards = Dashboard::all()?;
+    build::daemon(Profile::Dev)?;
+    let began = Instant::now();
+    let pictures = demo::scraped(SCRAPES_OF_PICTURES, ROUNDS_OF_PICTURES, |stack, _| {
+        let live = Live::new(stack, began.elapsed(), SCRAPES_OF_PICTURES)?;
+        let draw = |dashboard: &Dashboard| -> Result<(String, String)> {
+            let mut choices = live.choices(dashboard)?;
+            let mut values = choices.pop().context("nothing to choose")?;
+            let panels = live.show(dashboard, values.clone())?;
+            values.times(live.range, PICTURED_POINTS, SCRAPES_OF_PICTURES);
+            let picture = pictures::draw(dashboard, &values, &panels, live.times())?;
+            Ok((dashboard.file.replace(".json", ".svg"), picture))
+        };
+        dashboards.iter().map(draw).collect::<Result<Vec<_>>>()
+    })?;
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    for (file, picture) in pictures {
+        let path = directory.join(file);
+        fs::write(&path, picture).with_context(|| path.display().to_string())?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Checks what needs no traffic: syntax, lints, names, links, tests of the rules, runbooks.
 ///
 /// # Errors
 /// With what is wrong first.
@@ -54,12 +138,14 @@ pub fn check() -> Result<()> {
         promtool(&prometheus.join("tests"), &["test", "rules", &name(file)])?;
     }
 
-    let mut rules = Vec::new();
-    for file in &files {
-        rules.extend(read_rules(file)?);
-    }
+    let rules = all_rules()?;
+    let dashboards = Dashboard::all()?;
+    let grafana = schema::check(&dashboards)?;
+    grafana::conventions(&dashboards)?;
+    metrics::check(&dashboards, &rules)?;
     conventions(&rules)?;
     runbooks(&rules)?;
+    println!("dashboards: {} as Grafana {} takes them", dashboards.len(), grafana.join(" and "));
     let mutants = mutants::all(&files)?;
     let survivors = mutants::survivors(&files, &tests, &mutants)?;
     ensure!(
@@ -76,6 +162,13 @@ pub fn check() -> Result<()> {
         mutants.len()
     );
     Ok(())
+}
+
+/// The rules of all files.
+fn all_rules() -> Result<Vec<Rule>> {
+    let files = files_named(&workspace().join("dashboards/prometheus"), ".rules.yml")?;
+    let rules: Result<Vec<_>> = files.iter().map(|file| read_rules(file)).collect();
+    Ok(rules?.into_iter().flatten().collect())
 }
 
 /// The conventions of Prometheus' mixins.

@@ -1,4 +1,4 @@
-//! Rules, their tests and their runbooks fit together.
+//! Dashboards, rules, their tests and their runbooks fit together.
 
 #[test]
 fn rules_and_runbooks() {

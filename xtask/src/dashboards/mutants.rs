@@ -97,8 +97,8 @@ fn document(text: &str) -> Result<Value> {
 fn is_noticed(mutant: &Mutant, files: &Documents, tests: &Documents) -> Result<bool> {
     let mut files = files.clone();
     files.insert(mutant.file.clone(), document(&mutant.text)?);
-    let alerts = affected(&files, &mutant.rule);
-    let needed = needed(&files, &alerts);
+    let affected = affected(&files, &mutant.rule);
+    let needed = needed(&files, &affected);
     let scratch = tempfile::tempdir().context("no temporary directory")?;
     let directory = scratch.path().join("tests");
     fs::create_dir(&directory).context("no temporary directory")?;
@@ -113,8 +113,11 @@ fn is_noticed(mutant: &Mutant, files: &Documents, tests: &Documents) -> Result<b
     for (file, mut document) in tests.clone() {
         list(&mut document["tests"]).retain_mut(|test| {
             let cases = list(&mut test["alert_rule_test"]);
-            cases.retain(|case| alerts.contains(text(&case["alertname"])));
-            !cases.is_empty()
+            cases.retain(|case| affected.contains(text(&case["alertname"])));
+            let alerted = !cases.is_empty();
+            let cases = list(&mut test["promql_expr_test"]);
+            cases.retain(|case| affected.iter().any(|name| text(&case["expr"]).contains(name)));
+            alerted || !cases.is_empty()
         });
         if !list(&mut document["tests"]).is_empty() {
             fs::write(directory.join(&file), document.to_string()).context("can't write a test")?;
@@ -125,7 +128,7 @@ fn is_noticed(mutant: &Mutant, files: &Documents, tests: &Documents) -> Result<b
     Ok(!output.status.success())
 }
 
-/// The alerts that a rule has an effect on.
+/// The alerts and records that a rule has an effect on.
 fn affected(files: &Documents, changed: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::from([changed.to_owned()]);
     loop {
@@ -142,8 +145,8 @@ fn affected(files: &Documents, changed: &str) -> BTreeSet<String> {
 }
 
 /// These rules and those that they read.
-fn needed(files: &Documents, alerts: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut names = alerts.clone();
+fn needed(files: &Documents, affected: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut names = affected.clone();
     loop {
         let before = names.len();
         for rule in rules(files).filter(|rule| names.contains(called(rule))).collect::<Vec<_>>() {

@@ -17,14 +17,23 @@ struct Group {
     rules: Vec<Rule>,
 }
 
-/// A rule; `alert` is missing for one that records.
+/// A rule, which either alerts or records.
 #[derive(Debug, Deserialize)]
 pub(super) struct Rule {
     pub(super) alert: Option<String>,
+    pub(super) record: Option<String>,
+    pub(super) expr: String,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) annotations: BTreeMap<String, String>,
+}
+
+impl Rule {
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        self.alert.as_deref().or(self.record.as_deref()).unwrap_or_default()
+    }
 }
 
 /// All rules of a file.

@@ -104,10 +104,45 @@ pub fn run(args: &Args) -> Result<()> {
     verdict
 }
 
+/// Plays the scenario so many times in front of a Prometheus that looks every `interval`, and shows it
+/// and the sensor's report when all is scraped. Needs root.
+///
+/// # Errors
+/// When something does not start, or as `look`.
+pub(crate) fn scraped<T>(
+    interval: Duration,
+    rounds: u32,
+    look: impl FnOnce(&Stack<'_>, &Report) -> Result<T>,
+) -> Result<T> {
+    let binary = build::daemon(Profile::Dev)?;
+    let mut bench = Bench::new(&Options { lan_offloads: false, lan_up: false })?;
+    bench.serve()?;
+    let bench = bench;
+    let sensor = Sensor::start(&bench, &binary)?;
+    let stack = Stack::start(bench.gateway(), bench.dir(), interval, &[])?;
+    stack.wait_until_known()?;
+    bench.lan_up()?;
+    let view = View::silent();
+    let mut stage =
+        Stage { bench: &bench, sensor, stack: Some(stack), view, refreshed: Instant::now() };
+    for _ in 0..rounds {
+        stage.play(true)?;
+        thread::sleep(interval);
+    }
+    stage.wait_for_silence()?;
+    let report = stage.settled_report()?;
+    // A scrape, an evaluation of the rules, and one more for alerts that stand on recorded ones.
+    thread::sleep(4 * interval);
+    let result = look(stage.stack.as_ref().context("no Prometheus")?, &report)?;
+    stage.sensor.stop()?;
+    Ok(result)
+}
+
 /// Prometheus and Alertmanager on the gateway, and where the user finds them.
 fn start_stack<'a>(bench: &'a Bench, view: &mut View) -> Result<Stack<'a>> {
     view.now("starting Prometheus and Alertmanager")?;
     let stack = Stack::start(bench.gateway(), bench.dir(), SCRAPES, &[])?;
+    stack.wait_until_known()?;
     for (name, address) in
         [("Prometheus", stack::PROMETHEUS), ("Alertmanager", stack::ALERTMANAGER)]
     {

@@ -60,6 +60,12 @@ impl View {
         }
     }
 
+    /// Shown to nobody.
+    pub(super) fn silent() -> Self {
+        let out: Box<dyn Write> = Box::new(io::sink());
+        Self { out, terminal: false, ..Self::new(true) }
+    }
+
     /// Says something that stays true, on top of the view.
     pub(super) fn head(&mut self, text: &str) -> Result<()> {
         self.head.push(text.to_owned());
