@@ -1,5 +1,5 @@
 //! What the repository's own commands are made of: `cargo xtask setup`, `build`, `package`, `demo`,
-//! `test`, `fuzz` and `geodata`. The daemon's tests use the test bench and [`require_root`]; nothing here depends
+//! `test`, `verify`, `fuzz` and `geodata`. The daemon's tests use the test bench and [`require_root`]; nothing here depends
 //! on the daemon.
 
 pub mod bench;
@@ -17,5 +17,6 @@ pub mod stack;
 pub mod test;
 mod tool;
 pub mod toolchain;
+pub mod verify;
 
 pub use privilege::{require_root, skip};

@@ -5,7 +5,9 @@ mod geodata;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{benchmark, build, captures, chaos, dashboards, demo, fuzz, package, setup, test};
+use xtask::{
+    benchmark, build, captures, chaos, dashboards, demo, fuzz, package, setup, test, verify,
+};
 
 /// Commands of the LabGate repository. Start with `cargo xtask demo`.
 #[derive(Debug, Parser)]
@@ -35,6 +37,11 @@ enum Command {
     Chaos(chaos::Args),
     /// Hold `labgate replay` against tshark, over all captures of a directory
     Captures(captures::Args),
+    /// Boot Debian's kernels in virtual machines, and see that the sensor counts right on each
+    Verify(verify::Args),
+    /// The part of `verify` that runs in the machine
+    #[command(hide = true)]
+    VerifyGuest(verify::guest::Args),
     /// Look for input that breaks a parser or a reader
     Fuzz(fuzz::Args),
     /// Make the geo databases in the repository again
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => benchmark::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Captures(args) => captures::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::VerifyGuest(args) => verify::guest::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Geodata(args) => geodata::run(&args),
     };

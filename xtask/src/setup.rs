@@ -1,10 +1,12 @@
 //! `cargo xtask setup`: finds out what is missing, says so, and installs it.
 
+mod programs;
 mod system;
 
 use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
@@ -12,44 +14,9 @@ use anyhow::{Result, bail, ensure};
 use crate::build::cargo;
 use crate::privilege::is_root;
 use crate::toolchain;
+use crate::verify::Arch;
+use programs::PROGRAMS;
 use system::{apt_get, confirm, has_apt, has_program, installed, offers_compiler, show};
-
-/// Programs that Debian and its relatives have ready: what is looked for, the package that has
-/// it, and what it is for.
-const PROGRAMS: &[(Group, &str, &str, &str)] = &[
-    (Group::Build, "cc", "build-essential", "links the daemon and the eBPF linker"),
-    (Group::Package, "dpkg-shlibdeps", "dpkg-dev", "finds out what the package depends on"),
-    (Group::Package, "strip", "binutils", "takes debug information out of the packed daemon"),
-    (Group::Package, "xz", "xz-utils", "packs the package"),
-    (Group::Package, "systemd-analyze", "systemd", "checks the unit, and in the tests runs it"),
-    (Group::Bench, "ip", "iproute2", "makes the bench's links and addresses"),
-    (Group::Bench, "tc", "iproute2", "shows and sets what hangs on an interface"),
-    (Group::Bench, "ethtool", "ethtool", "switches segmentation offload on and off"),
-    (Group::Bench, "sysctl", "procps", "makes the gateway forward"),
-    (Group::Bench, "ping", "iputils-ping", "makes ICMP traffic"),
-    (Group::Bench, "curl", "curl", "makes the phones' HTTP and HTTPS traffic"),
-    (Group::Bench, "openssl", "openssl", "serves HTTPS in the bench's internet"),
-    (Group::Bench, "busybox", "busybox", "serves HTTP in the bench's internet"),
-    (Group::Bench, "dnsmasq", "dnsmasq-base", "is the bench's resolver"),
-    (Group::Bench, "dig", "bind9-dnsutils", "looks names up for the phones"),
-    (Group::Bench, "iperf3", "iperf3", "makes fast TCP and UDP traffic"),
-    (Group::Bench, "tcpdump", "tcpdump", "captures at the phones, independent of the sensor"),
-    (Group::Bench, "tshark", "tshark", "counts what was captured"),
-    (Group::Bench, "bpftool", "bpftool", "shows the loaded programs and maps"),
-    // The package starts a service, which no test needs: `systemctl disable --now prometheus`.
-    (
-        Group::Test,
-        "promtool",
-        "prometheus",
-        "checks the metrics and rules, and scrapes them (not as a service)",
-    ),
-    (
-        Group::Test,
-        "prometheus-alertmanager",
-        "prometheus-alertmanager",
-        "sends the alerts (not as a service)",
-    ),
-];
 
 /// Debian's compiler for the eBPF programs.
 const COMPILER_PACKAGES: &[(&str, &str)] = &[
@@ -93,6 +60,10 @@ pub enum Group {
     Test,
     /// rustfmt and clippy.
     Style,
+    /// Kernels in virtual machines.
+    Verify,
+    /// The same for arm64 on another architecture.
+    Cross,
 }
 
 /// Whether to ask before something is installed.
@@ -125,7 +96,9 @@ pub fn is_debian() -> bool {
 /// Everything that can be made use of here.
 pub fn all_groups() -> Vec<Group> {
     let mut groups = vec![Group::Build, Group::Bench, Group::Test, Group::Style];
-    groups.extend(is_debian().then_some(Group::Package));
+    if is_debian() {
+        groups.extend([Group::Package, Group::Verify]);
+    }
     groups
 }
 
@@ -177,6 +150,8 @@ struct Missing {
     linker: bool,
     /// Whether rustup has to add rustfmt and clippy.
     components: bool,
+    /// Whether rustup has to add the standard library for arm64.
+    target: bool,
 }
 
 impl Missing {
@@ -194,6 +169,12 @@ impl Missing {
         if groups.contains(&Group::Style) {
             let has = |subcommand| toolchain::output(cargo().args([subcommand, "--version"]));
             missing.components = has("fmt").is_none() || has("clippy").is_none();
+        }
+        if groups.contains(&Group::Cross) {
+            let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+            rustc.args(["--print", "target-libdir", "--target", Arch::Arm64.target()]);
+            let directory = toolchain::output(&mut rustc);
+            missing.target = !directory.is_some_and(|path| Path::new(path.trim()).is_dir());
         }
         missing
     }
@@ -216,7 +197,7 @@ impl Missing {
     }
 
     fn is_empty(&self) -> bool {
-        self.packages.is_empty() && !self.linker && !self.components
+        self.packages.is_empty() && !self.linker && !self.components && !self.target
     }
 
     fn has(&self, package: &str) -> bool {
@@ -227,6 +208,8 @@ impl Missing {
     fn obstacle(&self) -> Option<&'static str> {
         if self.components && !has_program("rustup") {
             Some("rustfmt and clippy come with rustup, which isn't installed")
+        } else if self.target && !has_program("rustup") {
+            Some("Rust's standard library for arm64 comes with rustup, which isn't installed")
         } else if self.packages.is_empty() {
             None
         } else if !has_apt() {
@@ -266,6 +249,9 @@ impl Missing {
         }
         if self.components {
             lines.push(show(&components_command()));
+        }
+        if self.target {
+            lines.push(show(&target_command()));
         }
         lines.iter().map(|line| format!("    {line}\n")).collect()
     }
@@ -308,6 +294,9 @@ impl Missing {
         if self.components {
             system::run(&mut components_command())?;
         }
+        if self.target {
+            system::run(&mut target_command())?;
+        }
         Ok(())
     }
 }
@@ -322,6 +311,9 @@ impl fmt::Display for Missing {
         }
         if self.components {
             writeln!(f, "    {:<16} check the form of the source", "rustfmt, clippy")?;
+        }
+        if self.target {
+            writeln!(f, "    {:<16} Rust's standard library", Arch::Arm64.target())?;
         }
         if let Some(why) = &self.compiler {
             writeln!(f, "  The compiler is needed because {why}.")?;
@@ -346,6 +338,12 @@ fn components_command() -> Command {
     command
 }
 
+fn target_command() -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["target", "add", Arch::Arm64.target()]);
+    command
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,6 +355,7 @@ mod tests {
             compiler: Some("there is none".to_owned()),
             linker: true,
             components: true,
+            target: false,
         };
         assert!(missing.has("tshark") && !missing.has("curl"));
         let text = missing.to_string();

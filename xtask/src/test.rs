@@ -42,6 +42,8 @@ pub enum Tier {
     Kernel,
     /// Real traffic through the test bench's network namespaces (needs root)
     Netns,
+    /// Debian's kernels in virtual machines
+    Qemu,
 }
 
 /// What became of one tier.
@@ -88,6 +90,7 @@ impl Tier {
             Self::Pure => "pure",
             Self::Kernel => "kernel",
             Self::Netns => "netns",
+            Self::Qemu => "qemu",
         }
     }
 
@@ -110,7 +113,7 @@ impl Tier {
                 }
                 vec![tests, words("test --no-fail-fast --doc")]
             }
-            Self::Kernel | Self::Netns => own
+            Self::Kernel | Self::Netns | Self::Qemu => own
                 .map(|target| {
                     let Target { package, name, .. } = target;
                     words(&format!("test -p {package} --test {name} -- --test-threads=1"))

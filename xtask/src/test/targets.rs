@@ -57,9 +57,12 @@ pub(super) fn integration_tests() -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// A test that needs root says so by `require_root`; one with a bench says so by using it. So no
-/// list has to be kept, and no test can be forgotten.
+/// A test that needs root says so by `require_root`; one with a bench or with other kernels says so by
+/// using them. So no list has to be kept, and no test can be forgotten.
 fn tier_of(source: &str) -> Tier {
+    if source.contains("verify::") {
+        return Tier::Qemu;
+    }
     match (source.contains("require_root"), source.contains("bench::")) {
         (false, _) => Tier::Pure,
         (true, false) => Tier::Kernel,
@@ -93,6 +96,7 @@ mod tests {
         assert_eq!(tier_of("#[test] fn a() {}"), Tier::Pure);
         assert_eq!(tier_of("if !xtask::require_root(\"a\") { return; }"), Tier::Kernel);
         assert_eq!(tier_of("use xtask::{bench::Bench, require_root};"), Tier::Netns);
+        assert_eq!(tier_of("use xtask::verify::Verifier;"), Tier::Qemu);
     }
 
     #[test]
