@@ -158,6 +158,8 @@ fn build(names: &[String], sanitizer: bool) -> Result<Built> {
         let mut command = Command::new(&cargo_fuzz);
         command.current_dir(workspace()).args(["fuzz", "build", "--fuzz-dir", CRATE]);
         command.args(["--features", "fuzzer", "--target", host, "--target-dir"]).arg(&target);
+        // What a release gains by one unit for each crate, this would wait for.
+        command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         if sanitizer {
             // `-Z sanitizer` on a stable compiler.
             command.args(["--sanitizer", "address"]).env("RUSTC_BOOTSTRAP", "1");
