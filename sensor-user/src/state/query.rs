@@ -45,7 +45,8 @@ impl DeviceRef {
         self.mac.is_some()
     }
 
-    fn is(&self, device: &DeviceInfo) -> bool {
+    /// Whether it is this one.
+    pub(crate) fn is(&self, device: &DeviceInfo) -> bool {
         *device.name == self.name || self.mac.is_some_and(|mac| device.macs.contains(&mac))
     }
 }

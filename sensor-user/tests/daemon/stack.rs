@@ -70,6 +70,15 @@ fn key(device: &str, country: &str) -> (String, String, String) {
     ("LabGateCountryNotAllowed".to_owned(), device.to_owned(), country.to_owned())
 }
 
+/// Prometheus finds whom to ask five seconds after its start.
+fn wait_for_a_scrape(stack: &Stack<'_>, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while !stack.query("up").unwrap().contains("\"1\"]") {
+        assert!(Instant::now() < deadline, "{}", stack.output());
+        thread::sleep(INTERVAL / 4);
+    }
+}
+
 #[test]
 fn each_forbidden_contact_is_one_notification() {
     if !xtask::require_root("each_forbidden_contact_is_one_notification") {
@@ -82,12 +91,7 @@ fn each_forbidden_contact_is_one_notification() {
     let mut seen = Notifications::default();
     let [galaxy, iphone] = ["galaxy", "iphone"].map(|name| bench.device(name));
 
-    // Prometheus finds whom to ask five seconds after its start.
-    let deadline = Instant::now() + PATIENCE;
-    while !stack.query("up").unwrap().contains("\"1\"]") {
-        assert!(Instant::now() < deadline, "{}", stack.output());
-        thread::sleep(INTERVAL / 4);
-    }
+    wait_for_a_scrape(&stack, PATIENCE);
     // What is allowed is nobody's business.
     for _ in 0..5 {
         send_udp(galaxy, INDIA.ipv4, 9);
@@ -135,5 +139,56 @@ fn each_forbidden_contact_is_one_notification() {
     let expected = [("galaxy", "CN"), ("galaxy", "DE"), ("galaxy", "SG"), ("iphone", "CN")]
         .map(|(d, c)| key(d, c));
     assert_eq!(fired, expected.each_ref().map(|alert| (alert, 1)), "{}", stack.output());
+    sensor.stop();
+}
+
+/// Between two scrapes, and between two evaluations, as they are shipped.
+const SHIPPED: Duration = Duration::from_secs(15);
+/// How long an episode lasts after its last packet, as it is shipped.
+const SHIPPED_EPISODE: Duration = Duration::from_mins(10);
+
+#[test]
+#[ignore = "takes 25 minutes: cargo test -p labgate --test daemon -- --ignored --nocapture"]
+fn as_shipped_it_is_silent_about_what_is_allowed_and_in_time_about_the_rest() {
+    if !xtask::require_root(
+        "as_shipped_it_is_silent_about_what_is_allowed_and_in_time_about_the_rest",
+    ) {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    // That the databases are old is not what this is about.
+    let more = "databases: {max_age: 3650d}".to_owned();
+    let config = Config { allowed_countries: "[IN]", epoch: "1s", more, ..Config::default() };
+    let sensor = Sensor::start(&bench, &config);
+    let stack = Stack::start(bench.gateway(), bench.dir(), SHIPPED, &[]).unwrap();
+    wait_for_a_scrape(&stack, 4 * SHIPPED);
+    let allowed = ["galaxy", "redmi-note", "smart-plug"]
+        .map(|name| bench.device(name).spawn(&["ping", "-q", "-i", "0.5", INDIA.ipv4]).unwrap());
+    assert_eq!(stack.notification(SHIPPED_EPISODE), None);
+
+    // At other moments between two scrapes each time, while what is allowed goes on.
+    let mut seen = Notifications::default();
+    let contacts = [
+        ("iphone", CHINA.ipv4, "CN"),
+        ("galaxy", CHINA.ipv4, "CN"),
+        ("galaxy", GERMANY.ipv4, "DE"),
+        ("smart-plug", CLOUD_SG.ipv4, "SG"),
+        ("redmi-note", GERMANY.ipv4, "DE"),
+    ];
+    for (device, host, country) in contacts {
+        thread::sleep(SHIPPED / 4);
+        send_udp(bench.device(device), host, 9);
+        let took = seen.until(&stack, 3 * SHIPPED, |seen| seen.has(device, country));
+        println!("{device} and {country}: {took:?}");
+        assert!(took.is_some(), "{seen:?}\n{}", stack.output());
+    }
+    let over = SHIPPED_EPISODE + 6 * SHIPPED;
+    let resolved = seen.until(&stack, over, |seen| seen.resolved.len() == contacts.len());
+    println!("resolved: {resolved:?}");
+    assert!(resolved.is_some(), "{seen:?}\n{}", stack.output());
+    assert_eq!(stack.notification(2 * SHIPPED), None, "after all are resolved");
+    assert!(seen.fired.values().all(|began| began.len() == 1), "{seen:?}");
+    assert!(seen.fired.keys().eq(&seen.resolved), "{seen:?}");
+    drop(allowed);
     sensor.stop();
 }

@@ -104,8 +104,9 @@ async fn destinations(
         require_device(&state, query.device.as_ref())?;
         match query.period {
             None => json(app, &state.destination_list(&query)),
-            Some((from, until)) => {
-                json(app, &of_period(&state, from, until)?.destination_list(&query))
+            Some(period) => {
+                let state = of_period(&state, period, query.device.as_ref())?;
+                json(app, &state.destination_list(&query))
             }
         }
     })
@@ -147,14 +148,18 @@ async fn description(_: Parameters<Nothing>) -> Response {
     ([(header::CONTENT_TYPE, JSON)], TEXT.as_str()).into_response()
 }
 
-/// What the ledger has of a period.
-fn of_period(state: &State, from: u64, until: u64) -> Result<State, Problem> {
+/// What the ledger has of a period, of one device or of all.
+fn of_period(
+    state: &State,
+    period: (u64, u64),
+    device: Option<&DeviceRef>,
+) -> Result<State, Problem> {
     let Some(keeping) = state.keeping() else {
         let message = "the sensor keeps no ledger (`ledger: off`), so it knows of no period";
-        let parameter = if from == 0 { "until" } else { "from" };
+        let parameter = if period.0 == 0 { "until" } else { "from" };
         return Err(Problem::new(ErrorCode::BadParameter, message).with_parameter(parameter));
     };
-    ledger::period(&keeping.path, from, until, state.setup().clone())
+    ledger::period(&keeping.path, period, device, state.setup().clone())
         .map_err(|error| Problem::new(ErrorCode::Internal, format!("the ledger: {error}")))
 }
 

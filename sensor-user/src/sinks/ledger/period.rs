@@ -12,18 +12,24 @@ use super::{
 use crate::{
     join::geo,
     model::{DeviceId, DeviceInfo},
-    state::{Contact, Limits, Row, SavedRow, Setup, State, Traffic},
+    state::{Contact, DeviceRef, Limits, Row, SavedRow, Setup, State, Traffic},
 };
 
 const NANOS_OF_MILLI: i64 = 1_000_000;
 
 /// What a ledger says of the minutes that begin in a period, Unix time in nanoseconds; where the minutes are no
-/// longer kept, of its hours. The clock's minute is that of the end of the epoch.
+/// longer kept, of its hours. The clock's minute is that of the end of the epoch. Where one device is asked for, what is
+/// in there of others is not complete.
 ///
 /// # Errors
 ///
 /// When the file can't be read.
-pub fn period(path: &Path, from: u64, until: u64, setup: Setup) -> Result<State, LedgerError> {
+pub fn period(
+    path: &Path,
+    (from, until): (u64, u64),
+    device: Option<&DeviceRef>,
+    setup: Setup,
+) -> Result<State, LedgerError> {
     let mut connection = file::open_to_read(path)?;
     // One moment for everything.
     let connection = connection.transaction()?;
@@ -38,7 +44,8 @@ pub fn period(path: &Path, from: u64, until: u64, setup: Setup) -> Result<State,
     let restored = restore::read(&connection)?;
     let infos: HashMap<i64, DeviceInfo> =
         restored.devices.iter().map(|device| (device.id, device.info())).collect();
-    for (id, info) in &infos {
+    let is_asked = |info: &DeviceInfo| device.is_none_or(|device| device.is(info));
+    for (id, info) in infos.iter().filter(|(_, info)| is_asked(info)) {
         let rows = rows(&connection, *id, from, until)?;
         state.restore_device(info, None, rows.into_iter());
     }

@@ -3,7 +3,11 @@
 use sensor_common::report::DestinationRow;
 
 use super::*;
-use crate::{model::EpochBooks, sinks::http::parameters::destination_query};
+use crate::{
+    model::EpochBooks,
+    sinks::http::parameters::destination_query,
+    state::{DestinationQuery, DeviceRef},
+};
 
 /// Minutes of which some are folded, some are not, and one is both.
 #[test]
@@ -33,13 +37,23 @@ fn a_period_holds_its_minutes_and_nothing_else() {
             seen.add(&record.books);
             only.apply(record, sensor.inventory.devices());
         }
-        let mut asked = period(&path, from, until, setup(&config)).unwrap().destination_list(&all);
+        let ask = |query: &DestinationQuery| {
+            let state = period(&path, (from, until), query.device.as_ref(), setup(&config));
+            state.unwrap().destination_list(query)
+        };
+        let mut asked = ask(&all);
         let mut expected = only.destination_list(&all);
         let order = |row: &DestinationRow| format!("{row:?}");
         asked.destinations.sort_by_key(order);
         expected.destinations.sort_by_key(order);
         assert_eq!(asked.destinations, expected.destinations, "minutes {first} to {end}");
         assert!(asked.matched > 50, "{}", asked.matched);
+        let name = expected.destinations[0].device.clone();
+        let mut of_one =
+            ask(&DestinationQuery { device: Some(DeviceRef::new(&name)), ..all.clone() });
+        of_one.destinations.sort_by_key(order);
+        expected.destinations.retain(|row| row.device == name);
+        assert_eq!(of_one.destinations, expected.destinations, "of {name}");
 
         let audit = audit(&path, from, until - 1).unwrap();
         let balance = audit.balance;
