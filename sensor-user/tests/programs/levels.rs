@@ -124,8 +124,11 @@ fn while_there_is_room_nobody_is_held_to_a_quota() {
         bed.xdp(&upload(stranger, n));
     }
     let raw = bed.drain();
-    assert_eq!(raw.flows.len(), flows as usize);
-    assert_eq!(outcome(&raw, Outcome::SlotQuota) + outcome(&raw, Outcome::TableFull), 0);
+    assert_eq!(outcome(&raw, Outcome::SlotQuota), 0);
+    // All groups of a key are full once in a hundred thousand keys, in one run of this in two hundred.
+    let crowded_out = outcome(&raw, Outcome::TableFull);
+    assert!(crowded_out <= 3, "{crowded_out} of {flows} keys found no slot");
+    assert_eq!(raw.flows.len() as u64 + crowded_out, u64::from(flows));
 }
 
 #[test]
