@@ -59,6 +59,7 @@ fn a_file_damaged_meanwhile_is_set_aside_and_nothing_after_it_lost() {
             if let Err(error) = answer.outcome {
                 assert_eq!(error.trouble(), Trouble::Damaged, "{error}");
                 failures += 1;
+                assert_eq!(failures, 1, "it goes on with the damaged file");
                 (after, seen) = (0, 0);
             }
             next = answer.commit;
