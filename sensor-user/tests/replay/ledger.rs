@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use labgate::sinks::ledger::{self, Ledger};
+use labgate::sinks::ledger::{self, Ledger, LedgerError};
 use sensor_common::report::{Audit, DestinationList, Report};
 
 use crate::{
@@ -228,6 +228,11 @@ fn what_is_no_ledger_of_captures_is_left_as_it_is() {
     drop(sensor);
     succeeded(&into_ledger(path, &["walk.pcap"]));
     assert_eq!(fs::read_dir(path).unwrap().count(), 2, "nothing is left beside");
+
+    // Nor does a sensor count into what has captures.
+    let error = Ledger::open(&path.join("lab.db")).unwrap_err();
+    assert!(matches!(error, LedgerError::OfCaptures), "{error}");
+    holds(path, &frames(4));
 }
 
 /// SQLite's locks are the process's: one that opened the file beside SQLite and closed it again would lose them, and

@@ -40,9 +40,7 @@ impl Ledger {
     pub fn open_for_captures(path: &Path) -> Result<(Self, Restored), LedgerError> {
         let opened = file::open(path).and_then(|mut connection| {
             take(&mut connection)?;
-            let of_sensor = "SELECT EXISTS (SELECT 1 FROM flow_table WHERE boot NOT GLOB ?1)";
-            let captures = format!("{CAPTURE}*");
-            if connection.query_row(of_sensor, [captures], |row| row.get(0))? {
+            if holds(&connection, Kind::Sensor)? {
                 return Err(LedgerError::OfSensor);
             }
             Self::with(path, connection)
@@ -74,6 +72,20 @@ impl Ledger {
     pub fn interfaces(&self) -> Vec<InterfaceCounters> {
         self.pending.interfaces()
     }
+}
+
+/// Who has counted into a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sensor,
+    Captures,
+}
+
+/// Whether a ledger has something that was counted in this way.
+pub(super) fn holds(connection: &Connection, kind: Kind) -> Result<bool, LedgerError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM flow_table WHERE (boot GLOB ?1) = ?2)";
+    let parameters = (format!("{CAPTURE}*"), kind == Kind::Captures);
+    Ok(connection.query_row(query, parameters, |row| row.get(0))?)
 }
 
 /// Keeps others from opening the file, until it is closed. SQLite holds a lock for as long as a file is open, so there is

@@ -8,7 +8,9 @@ use std::{
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::{
-    LedgerError, Restored, Trouble, file, int,
+    LedgerError, Restored, Trouble,
+    captures::{Kind, holds},
+    file, int,
     pending::{Owner, Pending},
     record::Databases,
     restore, uint,
@@ -102,9 +104,15 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// When the file can't be opened or made, or is another program's or version's.
+    /// When the file can't be opened or made, is another program's or version's, or has captures.
     pub fn open(path: &Path) -> Result<(Self, Restored, Option<PathBuf>), LedgerError> {
-        let attempt = || Self::with(path, file::open(path)?);
+        let attempt = || {
+            let connection = file::open(path)?;
+            if holds(&connection, Kind::Captures)? {
+                return Err(LedgerError::OfCaptures);
+            }
+            Self::with(path, connection)
+        };
         match attempt() {
             Err(error)
                 if error.trouble() == Trouble::Damaged

@@ -64,6 +64,11 @@ pub enum LedgerError {
         "it is a sensor's, which may have counted the same packets; name a new file, or one that has captures alone"
     )]
     OfSensor,
+    /// A replay has counted into it.
+    #[error(
+        "it has captures, whose packets would be taken for the sensor's; name another file at `ledger`"
+    )]
+    OfCaptures,
     /// What SQLite says.
     #[error("{0}")]
     Sqlite(#[from] Error),
@@ -79,7 +84,9 @@ impl LedgerError {
             Self::Sqlite(error) => error.sqlite_error_code(),
             Self::Record(_) | Self::NotOurs => return Trouble::Damaged,
             Self::InUse => return Trouble::Busy,
-            Self::Open { .. } | Self::Newer(_) | Self::OfSensor => return Trouble::Failed,
+            Self::Open { .. } | Self::Newer(_) | Self::OfSensor | Self::OfCaptures => {
+                return Trouble::Failed;
+            }
         };
         match code {
             Some(ErrorCode::DiskFull) => Trouble::Full,
