@@ -7,7 +7,14 @@ mod attribution;
 mod database;
 mod record;
 
-use std::{cmp::Reverse, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    cmp::Reverse,
+    net::IpAddr,
+    panic,
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, ScopedJoinHandle},
+};
 
 use ipnet::{IpNet, Ipv6Net};
 
@@ -80,13 +87,24 @@ impl GeoDb {
         watched: &[IpNet],
         named: &[NamedNetwork],
     ) -> Result<Self, Error> {
-        let country_db = Arc::new(Database::open(Role::Country, country)?);
-        let operators_db = match operators {
-            Source::File(_) if operators == country => {
+        let is_one = matches!(operators, Source::File(_)) && operators == country;
+        // Side by side: each is read and walked as a whole, which takes tenths of a second.
+        let (country_db, operators_db) = thread::scope(|scope| {
+            let open = || Database::open(Role::Operators, operators);
+            let other = (!is_one).then(|| scope.spawn(open));
+            let country_db = Database::open(Role::Country, country);
+            let joined = |thread: ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|why| panic::resume_unwind(why))
+            };
+            (country_db, other.map(joined))
+        });
+        let country_db = Arc::new(country_db?);
+        let operators_db = match operators_db {
+            Some(operators_db) => Arc::new(operators_db?),
+            None => {
                 country_db.check_role(Role::Operators, operators)?;
                 Arc::clone(&country_db)
             }
-            _ => Arc::new(Database::open(Role::Operators, operators)?),
         };
         let mut watched: Vec<IpNet> = watched.iter().map(IpNet::trunc).collect();
         watched.sort_by_key(|network| Reverse(network.prefix_len()));

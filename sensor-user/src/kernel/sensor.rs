@@ -1,17 +1,20 @@
 //! Loading: programs into the kernel, maps at the size that the configuration asks for.
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::AsFd as _,
+    panic,
     path::{Path, PathBuf},
     ptr,
     sync::Arc,
+    thread,
 };
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
     maps::{MapData, MapError},
-    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, ProgramInfo, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use aya_log::EbpfLogger;
@@ -51,6 +54,9 @@ impl XdpBuffers {
         }
     }
 }
+
+const PROGRAMS: [&str; 4] =
+    [INGRESS_PROGRAM, EGRESS_PROGRAM, XdpBuffers::One.program(), XdpBuffers::Fragments.program()];
 
 /// Name of the state map.
 const STATE: &str = "labgate_state";
@@ -255,18 +261,8 @@ impl Sensor {
             table.pinned_at(directory.to_owned());
         }
         let log = EbpfLogger::init(&mut ebpf).ok();
-        let mut sensor = Self { ebpf, log, pins: None };
-        for name in [INGRESS_PROGRAM, EGRESS_PROGRAM] {
-            let program = sensor.classifier(name)?;
-            program.load().map_err(refused(name))?;
-            took(name, program.info());
-        }
-        for buffers in [XdpBuffers::One, XdpBuffers::Fragments] {
-            let program = sensor.xdp(buffers)?;
-            program.load().map_err(refused(buffers.program()))?;
-            took(buffers.program(), program.info());
-        }
-        Ok((sensor, table))
+        load_programs(&mut ebpf)?;
+        Ok((Self { ebpf, log, pins: None }, table))
     }
 
     /// Where links are pinned, if they are.
@@ -314,6 +310,29 @@ impl Sensor {
             _ => Err(missing(name)),
         }
     }
+}
+
+/// Has the kernel verify all programs, side by side: each keeps one CPU busy for tenths of a second.
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let mut programs: HashMap<_, _> = ebpf.programs_mut().collect();
+    thread::scope(|scope| {
+        let threads = PROGRAMS.map(|name| {
+            let program = programs.remove(name);
+            scope.spawn(move || {
+                let program = program.ok_or_else(|| missing(name))?;
+                match program {
+                    Program::Xdp(program) => program.load(),
+                    Program::SchedClassifier(program) => program.load(),
+                    _ => return Err(missing(name)),
+                }
+                .map_err(refused(name))?;
+                took(name, program.info());
+                Ok(())
+            })
+        });
+        let mut threads = threads.into_iter();
+        threads.try_for_each(|thread| thread.join().unwrap_or_else(|why| panic::resume_unwind(why)))
+    })
 }
 
 /// Tells how much there was to verify, which kernels do from 5.16 on; at a million it ends.

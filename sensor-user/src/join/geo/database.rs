@@ -11,6 +11,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, Reader, WithinOptions};
 use ruzstd::decoding::StreamingDecoder;
@@ -256,7 +257,7 @@ fn walk(reader: &Reader<Vec<u8>>) -> Result<(bool, bool), Problem> {
     let most = u64::from(reader.metadata().node_count) * 3;
     let options = WithinOptions::default().include_networks_without_data();
     let (mut has_countries, mut has_operators) = (false, false);
-    let mut decoded = HashSet::new();
+    let mut decoded = HashSet::<_, RandomState>::default();
     for (visited, found) in (0..).zip(reader.networks(options).map_err(|e| damaged(&e))?) {
         if visited > most {
             return Err(Problem::Damaged("its search tree runs in a loop".to_owned()));

@@ -93,9 +93,8 @@ impl LinkType {
     /// The frame with an Ethernet header.
     ///
     /// A cooked header tells the sender and no receiver: that one's address is zero, as is a sender's that
-    /// is no MAC address. It is longer, too;
-    /// what it has more counts as padding behind the frame, so that the length stays the one of the
-    /// capture.
+    /// is no MAC address. It is longer, too; what it has more counts as padding behind the frame, so that the
+    /// length stays the one of the capture.
     pub(super) fn to_ethernet(self, octets: &mut [u8]) -> &[u8] {
         let Self::Cooked(cooked) = self else { return octets };
         let Some(header) = octets.get_mut(..cooked.len) else { return &[] };
