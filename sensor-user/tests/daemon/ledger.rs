@@ -15,7 +15,7 @@ use sensor_common::{
 };
 use xtask::{
     bench::{
-        Bench, LinkCounters, Options, SmallDisk,
+        Bench, Options, SmallDisk,
         plan::{CHINA, GERMANY},
     },
     chaos::Campaign,
@@ -104,14 +104,15 @@ fn packets_are_counted_while_the_sensor_is_down() {
         let sent = send(20);
         // The epochs of a table of before come first, as many as it takes.
         wait(&sensor, |report| to(report, GERMANY.ipv4).tx_packets >= sent);
-        let report = sensor.settled();
+        let lans = ["lan0", "lan1"].map(|lan| (bench.gateway(), lan));
+        let (report, links) = sensor.when_silent(lans);
         assert_eq!(to(&report, GERMANY.ipv4).tx_packets, sent, "{}", sensor.process.output());
         assert!(report.books.closed);
         assert_eq!(tables(&bench).len(), 1, "{:?}", tables(&bench));
         let spans: Vec<_> = report.interfaces.iter().map(|i| i.coverage.len()).collect();
         assert_eq!(spans, [1, 1], "{:#?}", report.interfaces);
         let books = &report.books;
-        let links = on_the_links(&bench);
+        let links: u64 = links.iter().map(|link| link.rx_packets + link.tx_packets).sum();
         let before = *before.get_or_insert(links - books.seen_packets);
         assert_eq!(books.seen_packets, links - before, "round {round}: {books:#?}");
         assert_eq!(books.interface_packets, links - before, "round {round}: {books:#?}");
@@ -120,12 +121,6 @@ fn packets_are_counted_while_the_sensor_is_down() {
         sensor.process.stop(signal, PATIENCE).unwrap();
         send(30);
     }
-}
-
-/// Packets that passed the LAN interfaces, in both directions.
-fn on_the_links(bench: &Bench) -> u64 {
-    let links = ["lan0", "lan1"].map(|lan| LinkCounters::of(bench.gateway(), lan).unwrap());
-    links.iter().map(|link| link.rx_packets + link.tx_packets).sum()
 }
 
 #[test]

@@ -55,10 +55,6 @@ fn send(plug: &RawSocket, frames: impl Iterator<Item = Vec<u8>>) {
     }
 }
 
-fn received(bench: &Bench) -> u64 {
-    LinkCounters::of(bench.gateway(), "lan1").unwrap().rx_packets
-}
-
 /// What the well-behaved device sent, and how much of it is in its rows by address and port.
 #[derive(Debug)]
 struct Flooded {
@@ -74,12 +70,10 @@ fn scan(bench: &Bench, sensor: &Sensor<'_>, destinations: u32) -> Flooded {
     // Both are there from here on, also in the report.
     plug.send(&[frame(from, [1, 1, 1, 1])]).unwrap();
     send_udp(bench.device("galaxy"), GERMANY.ipv4, 4000);
-    let before = sensor.settled();
+    let links = [(bench.gateway(), "lan1"), (bench.device("galaxy"), "eth0")];
     let counted =
         |report: &Report, name| sum(&device(report, name).destinations, |_| true).tx_packets;
-    let link = |name| LinkCounters::of(bench.device(name), "eth0").unwrap().tx_packets;
-    let talked = (counted(&before, "galaxy"), link("galaxy"));
-    let (before, arrived) = (counted(&before, PLUG), received(bench));
+    let (before, [lan1_before, galaxy_before]) = sensor.when_silent(links);
     let done = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let talk = scope.spawn(|| {
@@ -104,15 +98,15 @@ fn scan(bench: &Bench, sensor: &Sensor<'_>, destinations: u32) -> Flooded {
         done.store(true, Ordering::Relaxed);
         talk.join().unwrap()
     });
-    let report = sensor.settled();
+    let (report, [lan1, galaxy]) = sensor.when_silent(links);
     // Each packet that the link took, for its device.
-    let scanned = counted(&report, PLUG) - before;
-    assert_eq!(scanned, received(bench) - arrived);
+    let scanned = counted(&report, PLUG) - counted(&before, PLUG);
+    assert_eq!(scanned, lan1.rx_packets - lan1_before.rx_packets);
     assert!(scanned > u64::from(destinations) / 2, "{scanned}");
     let rows = &device(&report, "galaxy").destinations;
     // With its ARP and what else it has to say; the link began before the sensor.
-    let grown = counted(&report, "galaxy") - talked.0;
-    assert_eq!(grown, link("galaxy") - talked.1, "{rows:#?}");
+    let talked = counted(&report, "galaxy") - counted(&before, "galaxy");
+    assert_eq!(talked, galaxy.tx_packets - galaxy_before.tx_packets, "{rows:#?}");
     let detail = |row: &sensor_common::report::Destination| {
         row.address.as_deref() == Some(GERMANY.ipv4) && row.port >= 4000
     };
@@ -155,13 +149,15 @@ fn floods_cost_detail_and_no_packet() {
 
     // Then everybody is somebody else.
     let plug = RawSocket::open(bench.device(PLUG), "eth0").unwrap();
-    let before = (received(&bench), sensor.settled());
+    let lans = ["lan0", "lan1"].map(|lan| (bench.gateway(), lan));
+    let received = |links: [LinkCounters; 2]| links.iter().map(|link| link.rx_packets).sum::<u64>();
+    let (before, links_before) = sensor.when_silent(lans);
     let stranger = |n: u32| {
         let [_, a, b, c] = n.to_be_bytes();
         [2, 0xaa, 0, a, b, c]
     };
     send(&plug, scattered(STRANGERS).map(|n| frame(stranger(n), [1, 1, 1, 1])));
-    let report = sensor.settled();
+    let (report, links) = sensor.when_silent(lans);
     let all = |report: &Report| {
         report
             .devices
@@ -169,9 +165,9 @@ fn floods_cost_detail_and_no_packet() {
             .map(|device| sum(&device.destinations, |_| true).tx_packets)
             .sum::<u64>()
     };
-    let grown = received(&bench) - before.0;
+    let grown = received(links) - received(links_before);
     assert!(grown > u64::from(STRANGERS) / 2);
-    assert_eq!(all(&report) - all(&before.1), grown);
+    assert_eq!(all(&report) - all(&before), grown);
     // The named ones, the unknown ones that have room, and the pool of all others.
     assert!(report.devices.len() <= DEVICES.len() + 64 + 2, "{} devices", report.devices.len());
     assert!(report.books.closed, "{:#?}", report.books);
@@ -188,6 +184,8 @@ fn floods_cost_detail_and_no_packet() {
         (before.coarse_packets, before.overflow_packets)
     );
 
+    // So that nobody says anything more.
+    bench.gateway().ip("link set lan0 down\nlink set lan1 down\n").unwrap();
     let shown = sensor.settled();
     sensor.stop();
     let audit = ["audit", "--json", "--ledger"];

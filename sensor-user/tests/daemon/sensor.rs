@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use sensor_common::report::{Destination, Device, Report};
-use xtask::bench::{Bench, Namespace, Process, plan::DEVICES};
+use xtask::bench::{Bench, LinkCounters, Namespace, Process, plan::DEVICES, when_silent};
 
 pub(crate) const LABGATE: &str = env!("CARGO_BIN_EXE_labgate");
 pub(crate) const URL: &str = "http://127.0.0.1:9469";
@@ -180,6 +180,14 @@ impl<'a> Sensor<'a> {
             }
         }
         report
+    }
+
+    /// What it has counted and what these links count when nothing moves any more.
+    pub(crate) fn when_silent<const N: usize>(
+        &self,
+        links: [(&Namespace, &str); N],
+    ) -> (Report, [LinkCounters; N]) {
+        when_silent(links, || Ok(self.settled())).unwrap()
     }
 
     /// Ends it as an operator would.

@@ -45,17 +45,15 @@ fn is_iperf(row: &Destination) -> bool {
     row.protocol == "tcp" && row.port == IPERF_PORT
 }
 
-/// Both counted when nothing moves any more.
-fn when_silent(bench: &Bench, sensor: &Sensor<'_>) -> (Report, [LinkCounters; 2]) {
-    let counters = || ["lan0", "lan1"].map(|lan| LinkCounters::of(bench.gateway(), lan).unwrap());
-    for _ in 0..50 {
-        let before = counters();
-        let report = sensor.settled();
-        if counters() == before {
-            return (report, before);
-        }
-    }
-    panic!("the bench does not become silent: {:?}", counters());
+/// What the sensor counted, the gateway's interfaces, and the device's end of its link.
+fn when_silent(
+    bench: &Bench,
+    sensor: &Sensor<'_>,
+    device: &Namespace,
+) -> (Report, [LinkCounters; 2], LinkCounters) {
+    let links = [(bench.gateway(), "lan0"), (bench.gateway(), "lan1"), (device, "eth0")];
+    let (report, [lan0, lan1, end]) = sensor.when_silent(links);
+    (report, [lan0, lan1], end)
 }
 
 /// Frames as on a wire: the sensor and the interfaces count the same, one by one.
@@ -71,7 +69,7 @@ fn equals_the_interfaces(test: &str, attach: &str, tc_attach: &'static str) {
     let galaxy = bench.device("galaxy");
     let (up, down) = traffic(galaxy);
 
-    let (report, interfaces) = when_silent(&bench, &sensor);
+    let (report, interfaces, end) = when_silent(&bench, &sensor, galaxy);
     let total = |count: fn(&LinkCounters) -> u64| interfaces.iter().map(count).sum::<u64>();
     let rx_packets = total(|lan| lan.rx_packets);
     // The driver counts a received frame without its Ethernet header where XDP runs.
@@ -100,7 +98,6 @@ fn equals_the_interfaces(test: &str, attach: &str, tc_attach: &'static str) {
     let entry = device(&report, "galaxy");
     assert_eq!(entry.mac, mac_of("galaxy"));
     let own = sum(&entry.destinations, |_| true);
-    let end = LinkCounters::of(galaxy, "eth0").unwrap();
     assert_eq!((own.tx_packets, own.tx_bytes), (end.tx_packets, end.tx_bytes));
     let flow = sum(&entry.destinations, |row| is_iperf(row) && row.country == "DE");
     assert!(flow.tx_bytes > up && flow.rx_bytes > down, "{flow:?} for {up} up, {down} down");
@@ -131,8 +128,8 @@ fn counts_what_super_packets_become(test: &str, attach: &str, tc_attach: &'stati
 
     let galaxy = bench.device("galaxy");
     let now = || {
-        let (report, [lan0, _]) = when_silent(&bench, &sensor);
-        (sum(rows(&report), |_| true), lan0, LinkCounters::of(galaxy, "eth0").unwrap(), report)
+        let (report, [lan0, _], end) = when_silent(&bench, &sensor, galaxy);
+        (sum(rows(&report), |_| true), lan0, end, report)
     };
     // What the gateway says before the device's link is up, nobody at its end can count.
     let (sensed_before, lan0_before, end_before, _) = now();
@@ -245,7 +242,7 @@ fn tc_ingress_counts_the_segments_that_tcp_sent() {
     let _server = iperf3::serve(bench.internet()).unwrap();
     let plug = bench.device("smart-plug");
     traffic(plug);
-    let (report, [_, lan1]) = when_silent(&bench, &sensor);
+    let (report, [_, lan1], _) = when_silent(&bench, &sensor, plug);
     let tcp = sum(&device(&report, "smart-plug").destinations, |row| row.protocol == "tcp");
     assert_eq!(tcp.tx_packets, segments_sent(plug));
     assert!(2 * lan1.rx_packets < tcp.tx_packets, "no super-packets: {lan1:?} {tcp:?}");

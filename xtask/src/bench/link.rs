@@ -1,8 +1,13 @@
 //! What the kernel counts at an interface.
 
-use anyhow::{Context as _, Result};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
 
 use super::namespace::Namespace;
+
+/// How long a bench may take to become silent.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The kernel's counters of an interface (`struct rtnl_link_stats64`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,5 +45,35 @@ impl LinkCounters {
             tx_bytes: count("tx", "bytes")?,
             tx_dropped: count("tx", "dropped")?,
         })
+    }
+}
+
+/// Waits until nothing moves any more: returns what `settle` returns, which waits for the sensor to
+/// have counted all that has passed, with the counters of all links at that same time.
+///
+/// What is to be compared belongs into one call: the bench's hosts announce themselves when they
+/// like, also between two calls.
+///
+/// # Errors
+/// When there is no such interface, `settle` fails, or the bench does not become silent.
+pub fn when_silent<T, const N: usize>(
+    links: [(&Namespace, &str); N],
+    mut settle: impl FnMut() -> Result<T>,
+) -> Result<(T, [LinkCounters; N])> {
+    let counters = || -> Result<[LinkCounters; N]> {
+        let mut counters = [LinkCounters::default(); N];
+        for (counters, (namespace, interface)) in counters.iter_mut().zip(links) {
+            *counters = LinkCounters::of(namespace, interface)?;
+        }
+        Ok(counters)
+    };
+    let deadline = Instant::now() + SILENCE;
+    loop {
+        let before = counters()?;
+        let settled = settle()?;
+        if counters()? == before {
+            return Ok((settled, before));
+        }
+        ensure!(Instant::now() < deadline, "the bench does not become silent: {before:?}");
     }
 }

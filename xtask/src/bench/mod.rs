@@ -39,7 +39,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 pub use disk::SmallDisk;
-pub use link::LinkCounters;
+pub use link::{LinkCounters, when_silent};
 pub use namespace::Namespace;
 use plan::{DEVICES, HOSTS, LAN0, LAN1, LANS, Lan, RESOLVER, Spec, WAN};
 pub use process::Process;

@@ -1,9 +1,6 @@
 //! One way to attach, tried: what the sensor counts beside what the interfaces count and what was sent.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use sensor_common::report::Report;
@@ -16,6 +13,7 @@ use crate::{
     bench::{
         Bench, LinkCounters, Namespace, Options,
         plan::{DEVICES, GERMANY},
+        when_silent,
     },
     verify::result::{Kernel, Mode},
 };
@@ -39,7 +37,6 @@ const PLUG: &str = "smart-plug";
 const PHONE: &str = "galaxy";
 /// How long the programs count for themselves.
 const ALONE: Duration = Duration::from_secs(1);
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// Tries it, and enters what was found out.
 ///
@@ -60,6 +57,7 @@ pub(super) fn run(way: Way, kernel: &mut Kernel) -> Result<()> {
 fn frames(way: Way, kernel: &mut Kernel, mode: &mut Mode) -> Result<()> {
     let bench = Bench::new(&Options { lan_offloads: false, lan_up: false })?;
     eprintln!("  the bench is there");
+    let lans = LANS.map(|lan| (bench.gateway(), lan));
     let mut sensor = Sensor::start(&bench, way, &LANS)?;
     eprintln!("  the sensor counts");
     if kernel.instructions.is_empty() {
@@ -71,7 +69,7 @@ fn frames(way: Way, kernel: &mut Kernel, mode: &mut Mode) -> Result<()> {
     for name in [PLUG, PHONE] {
         exchange(bench.device(name), OCTETS)?;
     }
-    let (report, links) = when_silent(&bench, &mut sensor)?;
+    let (report, links) = when_silent(lans, || sensor.settled())?;
     mode.mode = attached(&report, way)?;
     let exchanges = 2;
     let differences = compare(&report, &links, exchanges);
@@ -88,7 +86,7 @@ fn frames(way: Way, kernel: &mut Kernel, mode: &mut Mode) -> Result<()> {
         traffic.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     traffic?;
-    let (report, links) = when_silent(&bench, &mut sensor)?;
+    let (report, links) = when_silent(lans, || sensor.settled())?;
     let differences = compare(&report, &links, exchanges + 2);
     mode.restart_equal = differences.is_empty();
     mode.packets += report.books.seen_packets;
@@ -119,23 +117,6 @@ fn attached(report: &Report, way: Way) -> Result<String> {
     let is_told = way.tc_attach == "auto" || modes[0].ends_with(way.tc_attach);
     ensure!(is_told, "{way}, and attached as {}", modes[0]);
     Ok(modes[0].clone())
-}
-
-/// Waits until nothing moves any more, and has both counted.
-fn when_silent(bench: &Bench, sensor: &mut Sensor<'_>) -> Result<(Report, [LinkCounters; 2])> {
-    let counters = || -> Result<_> {
-        let [lan0, lan1] = LANS.map(|lan| LinkCounters::of(bench.gateway(), lan));
-        Ok([lan0?, lan1?])
-    };
-    let deadline = Instant::now() + SILENCE;
-    loop {
-        let before = counters()?;
-        let report = sensor.settled()?;
-        if counters()? == before {
-            return Ok((report, before));
-        }
-        ensure!(Instant::now() < deadline, "the bench does not become silent: {before:?}");
-    }
 }
 
 /// What differs between the sensor's counts, the interfaces' and what was sent.
@@ -193,9 +174,9 @@ fn segments(way: Way, mode: &mut Mode) -> Result<()> {
     traffic::serve(bench.internet())?;
     let phone = bench.device(PHONE);
     let mut now = || -> Result<_> {
-        let (report, [lan0, _]) = when_silent(&bench, &mut sensor)?;
-        let uplink = LinkCounters::of(bench.switch(), "uplink")?;
-        Ok((sum(&report, |_| true), lan0, LinkCounters::of(phone, "eth0")?, uplink, report))
+        let links = [(bench.gateway(), "lan0"), (phone, "eth0"), (bench.switch(), "uplink")];
+        let (report, [lan0, end, uplink]) = when_silent(links, || sensor.settled())?;
+        Ok((sum(&report, |_| true), lan0, end, uplink, report))
     };
     // What the gateway says before the device's link is up, nobody at its end can count.
     let (sensed_before, lan0_before, end_before, uplink_before, _) = now()?;
