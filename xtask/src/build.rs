@@ -55,10 +55,15 @@ pub fn daemon(profile: Profile) -> Result<PathBuf> {
 /// When the build fails.
 pub fn program(name: &str, profile: Profile, arguments: &[String]) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package", name, "--bin", name]).args(arguments);
+    command.args(["build", "--bin", name]).args(arguments);
     command.arg("--message-format=json-render-diagnostics");
-    if profile == Profile::Release {
-        command.arg("--release");
+    match profile {
+        // Of the whole workspace, whose dependencies have the features that the tests' have: by
+        // itself a package has fewer, and with them half of all dependencies would be built again.
+        Profile::Dev => {}
+        Profile::Release => {
+            command.args(["--release", "--package", name]);
+        }
     }
     let output = command.stderr(Stdio::inherit()).output().context("cargo didn't start")?;
     ensure!(output.status.success(), "{name} doesn't build: see the messages above");

@@ -166,10 +166,10 @@ fn what_nobody_can_reach_any_more_is_removed() {
     for directory in [&alive, &gone] {
         fs::create_dir_all(directory.join("table-1")).unwrap();
     }
+    // Or another test's sensor removes it before.
     let sensor = Sensor::start(&bench, &config("ledger.db"));
     assert!(alive.exists() && !gone.exists());
-    let said = sensor.stop();
-    assert!(said.contains("removed the tables of a network namespace that is gone"), "{said}");
+    sensor.stop();
 }
 
 #[test]
