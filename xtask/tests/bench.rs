@@ -16,6 +16,7 @@ use std::{
 use xtask::bench::{
     Bench, Options,
     plan::{ACCOUNT, CLOUD_SG, GERMANY, LAN0, LAN1, RESOLVER},
+    when_silent,
 };
 
 /// Set in the process that plays the owner which gets killed.
@@ -142,6 +143,26 @@ fn has_no_way_out() {
     let routes = bench.internet().run(&["ip", "route"]).expect("routes")
         + &bench.internet().run(&["ip", "-6", "route"]).expect("routes");
     assert!(!routes.contains("default"), "{routes}");
+}
+
+#[test]
+fn counters_are_of_a_time_when_nothing_moved() {
+    if !xtask::require_root("counters_are_of_a_time_when_nothing_moved") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).expect("bench");
+    let mut calls = 0;
+    let settle = || {
+        calls += 1;
+        if calls < 3 {
+            bench.device("galaxy").run(&["ping", "-c1", "-W2", LAN0.gateway4])?;
+        }
+        Ok(calls)
+    };
+    let links = [(bench.gateway(), "lan1"), (bench.device("galaxy"), "eth0")];
+    let (settled, [_, galaxy]) = when_silent(links, settle).expect("silence");
+    assert!(settled >= 3, "two pings passed unseen: {settled}");
+    assert!(galaxy.tx_packets >= 2, "{galaxy:?}");
 }
 
 #[test]

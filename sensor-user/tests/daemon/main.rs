@@ -40,5 +40,5 @@ mod tcp;
 mod verdicts;
 mod web;
 
-/// Runs at full speed, and one with a deadline, don't share the machine.
+/// Runs at full speed, and one with a deadline, don't share the machine with one another.
 static SERIALLY: Mutex<()> = Mutex::new(());
