@@ -78,7 +78,11 @@ impl Pins {
         let namespace = fs::metadata(NAMESPACE).map_err(unavailable(Path::new(NAMESPACE)))?.ino();
         let directory = base.join(format!("{DIRECTORY}{namespace}"));
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&directory).map_err(unavailable(&directory))?;
+        builder.recursive(true).mode(0o700).create(base).map_err(unavailable(base))?;
+        // One at a time: a new namespace may have the number of one whose directory is being swept.
+        let everyone = File::open(base).map_err(unavailable(base))?;
+        everyone.lock().map_err(unavailable(base))?;
+        builder.create(&directory).map_err(unavailable(&directory))?;
         let filesystem = statfs(&directory).map_err(io::Error::from);
         if filesystem.map_err(unavailable(&directory))?.filesystem_type() != BPF_FS_MAGIC {
             let error = io::Error::other("no BPF file system is mounted there");
@@ -167,22 +171,32 @@ fn sweep(base: &Path, own: &Path) {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
         let number = name.strip_prefix(DIRECTORY).and_then(|number| number.parse().ok());
         if number.is_some_and(|number| !enterable.contains(&number)) {
-            for table in entries(&directory, TABLE) {
-                remove_table(&table);
-            }
-            for link in entries(&directory, LINK) {
-                remove(&link);
-            }
-            match fs::remove_dir(&directory) {
-                Ok(()) => tracing::warn!(
+            match remove_namespace(&directory) {
+                Ok(true) => tracing::warn!(
                     pins = %directory.display(),
                     "removed the tables of a network namespace that is gone; what they still held is lost"
                 ),
+                // Whoever made the namespace has cleared up.
+                Ok(false) => {}
                 Err(error) => {
                     tracing::error!(pins = %directory.display(), %error, "can't remove old pins");
                 }
             }
         }
+    }
+}
+
+/// Says whether there was anything to remove.
+fn remove_namespace(directory: &Path) -> io::Result<bool> {
+    for table in entries(directory, TABLE) {
+        remove_table(&table);
+    }
+    for link in entries(directory, LINK) {
+        remove(&link);
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
     }
 }
 
@@ -203,8 +217,11 @@ pub(super) fn remove_table(directory: &Path) {
             remove(&entry.path());
         }
     }
-    if let Err(error) = fs::remove_dir(directory) {
-        tracing::error!(table = %directory.display(), %error, "can't remove a table's pins");
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::error!(table = %directory.display(), %error, "can't remove a table's pins");
+        }
+        _ => {}
     }
 }
 
@@ -214,4 +231,18 @@ fn mount_bpffs(base: &Path) -> io::Result<()> {
         return Ok(());
     }
     Ok(mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_removed_is_no_error() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = base.path().join("net-1");
+        fs::create_dir_all(directory.join("table-1")).unwrap();
+        assert!(remove_namespace(&directory).unwrap());
+        assert!(!remove_namespace(&directory).unwrap());
+    }
 }

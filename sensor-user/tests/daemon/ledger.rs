@@ -1,7 +1,7 @@
 //! What outlasts the sensor, and a ledger that can't be written for a while.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::fd::{AsFd as _, AsRawFd as _},
     path::{Path, PathBuf},
     thread,
@@ -152,6 +152,27 @@ fn a_table_that_can_not_be_read_is_given_up_with_a_word() {
     sensor.stop();
 }
 
+/// A directory for pins that no other test's sensor sweeps.
+struct OwnPins(PathBuf);
+
+impl OwnPins {
+    fn new() -> Self {
+        let path = PathBuf::from(format!("/sys/fs/bpf/labgate-test-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn of(&self, namespace: u64) -> PathBuf {
+        self.0.join(format!("net-{namespace}"))
+    }
+}
+
+impl Drop for OwnPins {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
 /// A killed sensor's network namespace may go away with everything in it but the pins.
 #[test]
 fn what_nobody_can_reach_any_more_is_removed() {
@@ -159,17 +180,34 @@ fn what_nobody_can_reach_any_more_is_removed() {
         return;
     }
     let bench = Bench::new(&Options::default()).unwrap();
-    let pins = |namespace: u64| PathBuf::from(format!("/sys/fs/bpf/labgate/net-{namespace}"));
-    let alive = pins(bench.internet().inode().unwrap());
+    let pins = OwnPins::new();
+    let alive = pins.of(bench.internet().inode().unwrap());
     // No namespace has so small a number.
-    let gone = pins(u64::from(std::process::id()));
+    let gone = pins.of(u64::from(std::process::id()));
     for directory in [&alive, &gone] {
         fs::create_dir_all(directory.join("table-1")).unwrap();
     }
-    // Or another test's sensor removes it before.
-    let sensor = Sensor::start(&bench, &config("ledger.db"));
+    let mut command = bench.gateway().command(LABGATE);
+    command.arg("run").arg("--config").arg(config("ledger.db").write(bench.dir()));
+    command.arg("--pins").arg(&pins.0).env("NO_COLOR", "1");
+
+    // While another sensor sweeps, the directory of a namespace is neither made nor swept.
+    let other = File::open(&pins.0).unwrap();
+    other.lock().unwrap();
+    let process = bench.gateway().start(command).unwrap();
+    let waits =
+        |line: &str| line.contains("-> FLOCK") && line.contains(&format!(" {} ", process.pid()));
+    let deadline = Instant::now() + PATIENCE;
+    while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+        assert!(Instant::now() < deadline, "it does not wait: {}", process.output());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(gone.exists() && !pins.of(bench.gateway().inode().unwrap()).exists());
+
+    other.unlock().unwrap();
+    let log = Sensor::ready(bench.gateway(), process).stop();
     assert!(alive.exists() && !gone.exists());
-    sensor.stop();
+    assert!(log.contains("removed the tables of a network namespace that is gone"), "{log}");
 }
 
 #[test]
