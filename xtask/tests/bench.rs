@@ -155,7 +155,7 @@ fn counters_are_of_a_time_when_nothing_moved() {
     let settle = || {
         calls += 1;
         if calls < 3 {
-            bench.device("galaxy").run(&["ping", "-c1", "-W2", LAN0.gateway4])?;
+            bench.device("galaxy").run(&["ping", "-c1", "-W5", LAN0.gateway4])?;
         }
         Ok(calls)
     };
@@ -183,7 +183,7 @@ fn a_link_that_is_down_has_counted_nothing() {
     assert_eq!((counters("lan0"), counters("lan1")), ((0, 0), (0, 0)));
     bench.lan_up().expect("up");
     let ping = |name: &str, address| {
-        bench.device(name).run(&["ping", "-c1", "-W2", address]).expect("ping");
+        bench.device(name).run(&["ping", "-c1", "-W5", address]).expect("ping");
     };
     ping("galaxy", LAN0.gateway6);
     ping("smart-plug", LAN1.gateway4);

@@ -246,7 +246,12 @@ fn random_link_events_lose_nothing_and_coverage_tells_them() {
     let tx = sum(&device(&report, "smart-plug").destinations, |_| true).tx_packets;
     assert_eq!(tx, lan1.rx_packets);
     assert!(sum(&device(&report, "redmi-1s").destinations, |_| true).tx_packets > 0);
-    assert_eq!(descriptors(), before, "a program or a link was not given back");
+    // The sensor may be closing a connection, or was when it was asked first.
+    let deadline = Instant::now() + PATIENCE;
+    while descriptors() > before {
+        assert!(Instant::now() < deadline, "a program or a link was not given back");
+        thread::sleep(Duration::from_millis(20));
+    }
     let log = sensor.stop();
     assert!(!log.contains("ERROR"), "{log}");
     let names = gateway.run(&["ip", "-j", "link", "show"]).unwrap();

@@ -245,5 +245,5 @@ pub(crate) fn send_udp(device: &Namespace, to: &str, port: u16) {
 
 /// Pings once; says whether an answer came.
 pub(crate) fn ping(device: &Namespace, to: &str) -> bool {
-    device.run(&["ping", "-c1", "-W1", to]).is_ok()
+    device.run(&["ping", "-c1", "-W3", to]).is_ok()
 }

@@ -85,7 +85,7 @@ fn report(machine: &Machine<'_>) -> Report {
 
 /// Pings go both ways and are in the report. `before` is how many were by then.
 fn counts(bench: &Bench, machine: &mut Machine<'_>, before: u64) {
-    bench.device("galaxy").run(&["ping", "-c1", "-W2", LAN0.gateway4]).unwrap();
+    bench.device("galaxy").run(&["ping", "-c1", "-W5", LAN0.gateway4]).unwrap();
     machine.wait("ping in the report", |machine| {
         let report = report(machine);
         let is_galaxy = |device: &&Device| device.name == "galaxy";
@@ -193,7 +193,7 @@ fn reloaded_it_judges_anew(bench: &Bench, machine: &mut Machine<'_>) {
         machine.must("curl -qsS http://127.0.0.1:9469/metrics").lines().any(|line| line == reloads)
     });
 
-    let send = || bench.device("galaxy").run(&["ping", "-c1", "-W1", GERMANY.ipv4]).unwrap();
+    let send = || bench.device("galaxy").run(&["ping", "-c1", "-W5", GERMANY.ipv4]).unwrap();
     send();
     assert_eq!(report(machine).alerts, []);
     configure(machine, "[IN]");
@@ -210,7 +210,7 @@ fn reloaded_it_judges_anew(bench: &Bench, machine: &mut Machine<'_>) {
 fn restarted_it_takes_over(bench: &Bench, machine: &mut Machine<'_>) {
     machine.must("systemctl stop labgate");
     assert!(has_attached(machine));
-    bench.device("galaxy").run(&["ping", "-c1", "-W2", LAN0.gateway4]).unwrap();
+    bench.device("galaxy").run(&["ping", "-c1", "-W5", LAN0.gateway4]).unwrap();
     machine.must("systemctl start labgate");
     counts(bench, machine, 3);
 
