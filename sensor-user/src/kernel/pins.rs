@@ -186,7 +186,7 @@ fn sweep(base: &Path, own: &Path) {
     }
 }
 
-/// Says whether there was anything to remove.
+/// Removes what a sensor pinned in a network namespace; says whether there was anything.
 fn remove_namespace(directory: &Path) -> io::Result<bool> {
     for table in entries(directory, TABLE) {
         remove_table(&table);
@@ -194,19 +194,13 @@ fn remove_namespace(directory: &Path) -> io::Result<bool> {
     for link in entries(directory, LINK) {
         remove(&link);
     }
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        removed => removed.map(|()| true),
-    }
+    was_there(fs::remove_dir(directory))
 }
 
 /// Removes a pin; what nobody else holds ends with it.
 pub(super) fn remove(pin: &Path) {
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(pin = %pin.display(), %error, "can't remove a pin");
-        }
-        _ => {}
+    if let Err(error) = was_there(fs::remove_file(pin)) {
+        tracing::error!(pin = %pin.display(), %error, "can't remove a pin");
     }
 }
 
@@ -217,11 +211,16 @@ pub(super) fn remove_table(directory: &Path) {
             remove(&entry.path());
         }
     }
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(table = %directory.display(), %error, "can't remove a table's pins");
-        }
-        _ => {}
+    if let Err(error) = was_there(fs::remove_dir(directory)) {
+        tracing::error!(table = %directory.display(), %error, "can't remove a table's pins");
+    }
+}
+
+/// What somebody else has removed is gone as well.
+fn was_there(removed: io::Result<()>) -> io::Result<bool> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
     }
 }
 
