@@ -18,7 +18,7 @@ pub use self::{
 };
 
 /// Version of this form; it grows with every change that a reader could notice.
-pub const REPORT_VERSION: u32 = 3;
+pub const REPORT_VERSION: u32 = 4;
 
 /// What the sensor has counted since its ledger began; without one, since it started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,14 +246,22 @@ pub struct Audit {
     pub version: u32,
     /// The ledger's file.
     pub ledger: String,
-    /// Beginning of the period, to the minute.
+    /// Beginning of the period; of the ledger's first epoch, where it has none before.
     pub from: String,
-    /// Its end: the last epoch that is committed, or the minute that was asked for.
+    /// Its end, or that of the last epoch that is committed.
     pub until: String,
     /// Epochs with packets, and those of them whose books did not balance.
     pub epochs: u64,
     /// Epochs whose books did not balance.
     pub open_epochs: u64,
+    /// Whether every packet that was seen is counted once and kept: the balance is closed in each epoch, no epoch is
+    /// missing, what the ledger holds is what the sensor counted, and no damaged ledger has a part of the period.
+    pub closed: bool,
+    /// Packets that the interfaces counted and no program saw, where they are more than a thousand and a hundredth of
+    /// all; else 0. Segmentation offload hides some: a super-packet is one to an interface.
+    pub unseen_packets: u64,
+    /// Damaged ledgers that lie beside this one and may have a part of the period.
+    pub set_aside: Vec<String>,
     /// Where the packets went.
     pub balance: Balance,
     /// The interfaces' own counters, and when each was watched.
@@ -306,7 +314,7 @@ pub struct AuditedInterface {
     pub dropped: u64,
     /// When it was watched in the period, oldest first.
     pub coverage: Vec<Coverage>,
-    /// When it was not, between the first and the last time it was.
+    /// When it was not, or nobody knows.
     pub gaps: Vec<Gap>,
 }
 
@@ -315,10 +323,12 @@ pub struct AuditedInterface {
 pub struct Gap {
     /// Its beginning.
     pub from: String,
-    /// Its end.
+    /// Its end; empty where it goes on.
     pub to: String,
     /// Why watching ended: as in [`Coverage::end`], or `lost`, where the sensor or the machine ended without a word;
-    /// then the gap begins with the last epoch that is known.
+    /// then the gap begins with the last epoch that is known. `not_yet` before it was watched for the first time,
+    /// `missing` where it never could be, `no_epoch` where nothing was committed since, so that nobody knows whether
+    /// nothing passed or nobody looked.
     pub reason: String,
 }
 

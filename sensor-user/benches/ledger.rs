@@ -174,6 +174,7 @@ impl Sensor {
                 table: [1, 2],
                 epoch: record.epoch.into(),
             },
+            quiet: None,
             record,
             devices: self.inventory.devices().to_vec(),
             alerts: Vec::new(),
@@ -187,7 +188,8 @@ impl Sensor {
     }
 
     fn fold(&mut self) -> Result<Duration, Box<dyn Error>> {
-        let snapshot = Snapshot { state: self.state.save(), devices: self.state.save_devices() };
+        let (devices, links) = (self.state.save_devices(false), Vec::new());
+        let snapshot = Snapshot { state: self.state.save(), devices, links, boot: String::new() };
         let began = Instant::now();
         self.ledger.fold(&snapshot)?;
         Ok(began.elapsed())

@@ -48,7 +48,7 @@ pub fn resume(
     for (record, _) in &epochs {
         state.apply(record, inventory.devices());
     }
-    ledger.replay(&epochs, &limits);
+    ledger.replay(restored, &limits)?;
     let info = |id| inventory.devices().get(now_is(id).0 as usize);
     state.restore_alerts(restored.alerts(info));
     Ok(inventory)
@@ -66,15 +66,16 @@ fn readmit(
     let age = u64::try_from(STRANGER_AGE.as_nanos()).unwrap_or(u64::MAX);
     let recent = last.saturating_sub(age);
     let is_wanted = |device: &&KnownDevice| match device.kind {
-        DeviceKind::Pool | DeviceKind::Group => true,
-        DeviceKind::Configured | DeviceKind::Unknown => {
+        None => false,
+        Some(DeviceKind::Pool | DeviceKind::Group) => true,
+        Some(DeviceKind::Configured | DeviceKind::Unknown) => {
             device.last_seen >= recent
                 || names.contains(&*device.name)
                 || device.macs.iter().any(|mac| macs.contains(mac))
         }
     };
     let enter = |device: &KnownDevice| {
-        (device.id, inventory.readmit(&device.name, &device.macs, device.kind))
+        Some((device.id, inventory.readmit(&device.name, &device.macs, device.kind?)))
     };
-    known.iter().filter(is_wanted).map(enter).collect()
+    known.iter().filter(is_wanted).filter_map(enter).collect()
 }

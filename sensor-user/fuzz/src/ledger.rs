@@ -173,7 +173,9 @@ fn go_on(path: &Path, original: &[u8], has_log: bool) {
             let resumed = labgate::resume::resume(config, &mut ledger, &mut restored, &mut state);
             if says_why_not(resumed).is_some() {
                 serde_json::to_vec(&state.report(Detail::Address)).unwrap();
-                let snapshot = Snapshot { state: state.save(), devices: state.save_devices() };
+                let (devices, links) = (state.save_devices(true), Vec::new());
+                let snapshot =
+                    Snapshot { state: state.save(), devices, links, boot: String::new() };
                 says_why_not(ledger.fold(&snapshot));
                 let retention = Retention::default();
                 says_why_not(ledger.grow_old(&retention, u64::MAX, Duration::from_millis(20)));

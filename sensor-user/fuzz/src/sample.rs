@@ -65,6 +65,7 @@ pub(crate) fn state(config: &Config, path: &Path) -> State {
         let (databases, limits) = sinks.attributed_by();
         let commit = Commit {
             identity: identity(number),
+            quiet: None,
             devices: devices.to_vec(),
             record,
             alerts,
@@ -74,7 +75,7 @@ pub(crate) fn state(config: &Config, path: &Path) -> State {
         };
         ledger.commit(&commit).unwrap();
         if second == LAST_FOLDED {
-            ledger.fold(&sinks.snapshot()).unwrap();
+            ledger.fold(&sinks.snapshot(false)).unwrap();
         }
     }
     let path = path.to_owned();

@@ -96,15 +96,28 @@ fn write(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
     ] {
         writeln!(out, "{name:<12} {packets:>16} {bytes:>20}")?;
     }
-    let verdict = if balance.closed && *open_epochs == 0 {
+    let verdict = if audit.closed {
         "closed: every packet that was seen is counted once"
     } else {
-        "OPEN: packets were seen that are counted nowhere, or the reverse"
+        "OPEN: packets were seen that are counted nowhere, or the reverse; see below"
     };
     writeln!(
         out,
         "\nbooks   {verdict}\nepochs  {epochs} with packets, {open_epochs} of them open"
     )?;
+    for loss in audit.events.iter().filter(|event| event.event.starts_with("ledger_")) {
+        writeln!(out, "LOST    {}: {}", loss.event, loss.count)?;
+    }
+    if audit.unseen_packets > 0 {
+        writeln!(
+            out,
+            "UNSEEN  {} packets passed the interfaces and no program",
+            audit.unseen_packets
+        )?;
+    }
+    for file in &audit.set_aside {
+        writeln!(out, "DAMAGED {file} may have a part of this; it was set aside")?;
+    }
     for interface in &audit.interfaces {
         let (rx, tx) = (interface.rx_packets, interface.tx_packets);
         writeln!(
@@ -119,7 +132,8 @@ fn write(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
         }
         for gap in &interface.gaps {
             let to = if gap.to.is_empty() { "now" } else { &*gap.to };
-            writeln!(out, "  NOT watched  {} to {to}: {}", gap.from, gap.reason)?;
+            let what = if gap.reason == "no_epoch" { "NOT known  " } else { "NOT watched" };
+            writeln!(out, "  {what}  {} to {to}: {}", gap.from, gap.reason)?;
         }
     }
     if !audit.events.is_empty() {

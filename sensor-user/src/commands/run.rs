@@ -22,22 +22,22 @@ use crate::{
     adopted::{Adopted, StateFile},
     cli::RunArgs,
     config::{self, Config},
-    epoch::{Epochs, Order, Progress},
+    epoch::{Cycle, Epochs, Order, Progress, skip_committed},
     faults,
     files::Watched,
     host::{LinkFollower, LinksError, refuse_overlaps},
     interfaces::{Former, Interfaces, LinkNews},
     join::{Joiner, devices::Inventory, geo},
     kernel::{
-        GracePeriod, Pins, PinsError, Resumed, Sensor, Sizes, Table, check_kernel,
-        check_privileges, possible_cpus,
+        GracePeriod, Pins, PinsError, Resumed, Sensor, Sizes, check_kernel, check_privileges,
+        possible_cpus,
     },
     reload::{Reloader, SetLog, open_geo},
     resume,
     service::Service,
     sinks::{
         Sinks, http,
-        ledger::{Identity, Keeper, Ledger},
+        ledger::{Keeper, Ledger},
     },
     state::{Reloaded, Setup, Shared, State},
     whereabouts,
@@ -110,12 +110,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let interfaces = Interfaces::attach(&mut sensor, config.wanted(), links, former)?;
     if let Some(ledger) = &mut ledger {
         for table in behind.iter_mut().chain([&mut table]) {
-            skip_committed(ledger, table, &boot)?;
+            skip_committed(ledger, table, &boot).context("can't read the ledger")?;
         }
         ledger.end_spans(&interfaces.coverage()).context("can't write the ledger")?;
     }
-    let keeper = ledger.map(Keeper::new).transpose().context("can't start the ledger's thread")?;
-    if let Some(keeper) = &keeper {
+    let mut keeper =
+        ledger.map(Keeper::new).transpose().context("can't start the ledger's thread")?;
+    if let Some(keeper) = &mut keeper {
         keeper.retain(config.retention);
     }
     // The last one comes first.
@@ -126,18 +127,17 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let shared = Arc::new(Shared::new(state, config.epoch));
     let (order, orders) = mpsc::channel();
     let app = http::App::new(Arc::clone(&shared));
-    let epochs = Epochs {
-        sensor,
+    let cycle = Cycle {
         table,
+        next,
         grace,
-        interfaces,
         joiner: Joiner::new(inventory, geo),
         sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
         keeper,
         boot,
-        next,
         progress: Progress::default(),
     };
+    let epochs = Epochs { sensor, interfaces, cycle };
 
     if damaged {
         shared.change(|state| state.reloaded(Reloaded::Devices, false, 0));
@@ -215,16 +215,6 @@ fn open_pins(directory: &Path) -> Result<Option<Pins>> {
             Ok(None)
         }
     }
-}
-
-/// What an earlier process committed and did not clear is not counted again.
-fn skip_committed(ledger: &Ledger, table: &mut Table, boot: &str) -> Result<()> {
-    let Some(epoch) = table.left_behind() else { return Ok(()) };
-    let identity = Identity { boot: boot.to_owned(), table: table.id(), epoch: epoch.into() };
-    if ledger.is_committed(&identity).context("can't read the ledger")? {
-        table.was_committed();
-    }
-    Ok(())
 }
 
 /// Goes on from the ledger, where there is one.

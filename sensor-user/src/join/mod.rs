@@ -133,7 +133,7 @@ impl Joiner {
         ended: u64,
     ) -> Option<Flow> {
         let tally = tallies[direction as usize];
-        (tally.packets > 0).then(|| Flow {
+        (tally != Tally::default()).then(|| Flow {
             device,
             direction,
             level: Level::Overflow,

@@ -69,7 +69,8 @@ impl Grown for Tally {
     }
 
     fn is_none(&self) -> bool {
-        self.packets == 0
+        // A look may have found a packet whose bytes were still to be added.
+        *self == Self::default()
     }
 }
 

@@ -117,7 +117,7 @@ impl Archive {
         let identity = self.trail.identity();
         let commit = Commit::new(identity, record, known, sinks.attributed_by());
         let kept = self.ledger.commit(&Commit { alerts, ..commit }).and_then(|()| {
-            if self.ledger.wants_fold() { self.ledger.fold(&sinks.snapshot()) } else { Ok(()) }
+            if self.ledger.wants_fold() { self.ledger.fold(&sinks.snapshot(false)) } else { Ok(()) }
         });
         kept.map_err(|error| self.unwritten(error))
     }
@@ -142,7 +142,7 @@ impl Archive {
         coverage.end(to, End::Stopped);
         let boot = self.trail.identity().boot;
         let ended = self.ledger.cover(&[coverage], &boot);
-        let ended = ended.and_then(|()| self.ledger.fold(&sinks.snapshot()));
+        let ended = ended.and_then(|()| self.ledger.fold(&sinks.snapshot(false)));
         ended.map_err(|error| self.unwritten(error))
     }
 

@@ -71,9 +71,14 @@ impl Sinks {
         (state.setup().databases.clone(), state.setup().limits)
     }
 
-    /// The state's sums as they are now.
-    pub fn snapshot(&self) -> Snapshot {
-        self.shared.with(|state| Snapshot { state: state.save(), devices: state.save_devices() })
+    /// The state's sums as they are now, with the devices that have changed or all of them.
+    pub fn snapshot(&self, all_devices: bool) -> Snapshot {
+        self.shared.with(|state| Snapshot {
+            state: state.save(),
+            devices: state.save_devices(all_devices),
+            links: Vec::new(),
+            boot: String::new(),
+        })
     }
 
     /// Takes one epoch: judges it, logs what is new, and lets every reader see it. `devices` is

@@ -57,7 +57,7 @@ use crate::{
     join::geo,
     model::{
         Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow,
-        InterfaceCounters, TableUse, Whereabouts,
+        InterfaceCounters, TableUse, Tally, Whereabouts,
     },
 };
 
@@ -246,7 +246,8 @@ impl State {
                 device.series_mut(record.ended, &mut self.budget);
             }
         }
-        let flows = || record.flows.iter().filter(|flow| flow.tally.packets > 0);
+        // Bytes alone are those of a packet that an earlier look has found.
+        let flows = || record.flows.iter().filter(|flow| flow.tally != Tally::default());
         let limits = &self.setup.limits;
         for flow in flows() {
             let device = self

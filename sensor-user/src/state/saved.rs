@@ -46,6 +46,13 @@ pub(crate) struct SavedRow {
     pub(crate) row: Row,
 }
 
+impl SavedState {
+    /// The sums of all epochs' books.
+    pub const fn books(&self) -> &EpochBooks {
+        &self.books
+    }
+}
+
 impl State {
     /// Everything but the devices.
     pub fn save(&self) -> SavedState {
@@ -65,11 +72,11 @@ impl State {
         }
     }
 
-    /// The devices that have changed since this was last asked for.
-    pub fn save_devices(&mut self) -> Vec<(DeviceId, SavedDevice)> {
-        let changed =
-            self.devices.iter_mut().filter_map(|(id, device)| Some((*id, device.save()?)));
-        changed.collect()
+    /// The devices that have changed since this was last asked for, or all of them.
+    pub fn save_devices(&mut self, all: bool) -> Vec<(DeviceId, SavedDevice)> {
+        let saved =
+            self.devices.iter_mut().filter_map(|(id, device)| Some((*id, device.save(all)?)));
+        saved.collect()
     }
 
     /// Goes on from what was saved.
@@ -129,9 +136,9 @@ impl State {
 }
 
 impl DeviceState {
-    fn save(&mut self) -> Option<SavedDevice> {
+    fn save(&mut self, anyway: bool) -> Option<SavedDevice> {
         let folded = *self.folded();
-        self.take_changed()
+        (self.take_changed() || anyway)
             .then(|| SavedDevice { folded, series: self.series().cloned().map(Box::new) })
     }
 }

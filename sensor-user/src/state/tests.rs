@@ -289,7 +289,7 @@ fn the_report_is_the_common_json_form() {
     state.locate([(DeviceId(0), whereabouts), nobody].into());
     let json = serde_json::to_value(state.report(Detail::Prefix)).unwrap();
     let expected = serde_json::json!({
-        "version": 3,
+        "version": 4,
         "time": "2026-01-01T00:00:02.000Z",
         "devices": [{
             "name": "redmi",

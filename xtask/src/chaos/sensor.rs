@@ -149,7 +149,16 @@ impl<'a> Sensor<'a> {
 
 /// What no sensor says that keeps its promises.
 fn check(log: &str) -> Result<()> {
-    for fault in ["panicked", "do not balance", "set aside", "is lost", "could not be written"] {
+    const FAULTS: [&str; 7] = [
+        "panicked",
+        "do not balance",
+        "set aside",
+        "is lost",
+        "could not be written",
+        "missing in the ledger",
+        "does not hold what was counted",
+    ];
+    for fault in FAULTS {
         ensure!(!log.contains(fault), "the sensor says that something {fault}:\n{log}");
     }
     Ok(())

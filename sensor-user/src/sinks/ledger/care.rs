@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::{LedgerError, columns::SUMS, file, restore, schema};
+use super::{LedgerError, columns::SUMS, file, proof, restore, schema};
 
 /// Copies a ledger as it is at this moment; a sensor may be writing it. The copy is compact.
 ///
@@ -44,6 +44,9 @@ pub fn check(path: &Path) -> Result<Vec<String>, LedgerError> {
     }
     for record in restore::records(&connection)?.0 {
         restore::epoch(&record, crate::model::DeviceId::of_ledger)?;
+    }
+    if let Some(saved) = restore::state(&connection)? {
+        faults.extend(proof::check(&connection, saved.books())?);
     }
     for what in ["packets", "bytes"] {
         let sum = |sql: String| connection.query_row(&sql, [], |row| row.get::<_, i64>(0));

@@ -8,16 +8,16 @@ use std::{
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::{
-    LedgerError, Restored, Trouble,
-    captures::{Kind, holds},
-    file, int,
+    LedgerError, int,
     pending::{Owner, Pending},
+    proof::{EPOCHS_MISSING, Proof},
     record::Databases,
-    restore, uint,
+    uint,
+    writer::unix_nanos,
 };
 use crate::{
     faults::{self, Safeguard},
-    join::geo,
+    join::{devices::Inventory, geo},
     model::{DeviceId, DeviceInfo, DeviceKind, EpochRecord, LinkReading},
     state::{Alert, Coverage, Limits, Span},
 };
@@ -52,6 +52,9 @@ impl Identity {
 pub struct Commit {
     /// Which epoch it is.
     pub identity: Identity,
+    /// How many epochs of the table passed without a packet since the last one that was committed; `None` where nobody
+    /// knows, as with the first one of a process.
+    pub quiet: Option<u64>,
     /// What it brought.
     pub record: EpochRecord,
     /// The devices in it.
@@ -79,79 +82,40 @@ impl Commit {
         ids.dedup();
         let devices = ids.iter().filter_map(|id| known.get(id.0 as usize).cloned()).collect();
         let (alerts, coverage) = (Vec::new(), Vec::new());
-        Self { identity, record, devices, alerts, coverage, databases, limits }
+        let quiet = None;
+        Self { identity, quiet, record, devices, alerts, coverage, databases, limits }
+    }
+}
+
+impl Commit {
+    /// The devices that something in it belongs to.
+    fn device_ids(&self) -> impl Iterator<Item = DeviceId> {
+        let flows = self.record.flows.iter().map(|flow| flow.device);
+        flows.chain(self.alerts.iter().map(|(_, alert)| alert.device_id))
     }
 }
 
 /// The ledger, open to be written by this process alone.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) pending: Pending,
     /// What the ledger calls devices, and what it knows of them.
     pub(super) devices: HashMap<DeviceId, (i64, DeviceInfo)>,
     /// Numbers of alerts by their place.
-    alerts: HashMap<usize, i64>,
+    pub(super) alerts: HashMap<usize, i64>,
     /// Octets of records that are not yet folded.
-    recorded: usize,
+    pub(super) recorded: usize,
     pub(super) unsaved: HashMap<DeviceId, Vec<u8>>,
+    /// What is in it against what was counted.
+    pub(super) proof: Proof,
 }
 
 impl Ledger {
-    /// Opens a file, making it where it is missing, and reads what the sensor goes on from. A damaged file
-    /// is set aside, never deleted; where it then is comes last.
-    ///
-    /// # Errors
-    ///
-    /// When the file can't be opened or made, is another program's or version's, or has captures.
-    pub fn open(path: &Path) -> Result<(Self, Restored, Option<PathBuf>), LedgerError> {
-        let attempt = || {
-            let connection = file::open(path)?;
-            if holds(&connection, Kind::Captures)? {
-                return Err(LedgerError::OfCaptures);
-            }
-            Self::with(path, connection)
-        };
-        match attempt() {
-            Err(error)
-                if error.trouble() == Trouble::Damaged
-                    && !matches!(error, LedgerError::NotOurs) =>
-            {
-                let aside = file::set_aside(path)
-                    .map_err(|error| LedgerError::Open { path: path.to_owned(), error })?;
-                attempt().map(|(ledger, restored)| (ledger, restored, Some(aside)))
-            }
-            opened => opened.map(|(ledger, restored)| (ledger, restored, None)),
-        }
-    }
-
-    /// Reads what an open file holds.
-    pub(super) fn with(
-        path: &Path,
-        connection: Connection,
-    ) -> Result<(Self, Restored), LedgerError> {
-        let restored = restore::read(&connection)?;
-        let ledger = Self {
-            path: path.to_owned(),
-            connection,
-            pending: Pending::new(restored.folded_interfaces.clone()),
-            devices: HashMap::new(),
-            alerts: restored.alerts.iter().map(|alert| alert.id).enumerate().collect(),
-            recorded: restored.recorded,
-            unsaved: HashMap::new(),
-        };
-        Ok((ledger, restored))
-    }
-
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Notes what the ledger calls a device that it knows from before.
-    pub fn know(&mut self, id: i64, info: &DeviceInfo) {
-        self.devices.insert(info.id, (id, info.clone()));
     }
 
     /// Whether an epoch of this table is in the ledger.
@@ -179,8 +143,27 @@ impl Ledger {
         }
         let known = write_devices(&transaction, &self.devices, &commit.devices)?;
         let databases = write_databases(&transaction, &commit.databases)?;
-        let owner = |id| owner(known.get(&id).or_else(|| self.devices.get(&id)));
-        let draft = self.pending.draft(&commit.record, databases, &commit.limits, owner);
+        let of = |id: &DeviceId| known.get(id).or_else(|| self.devices.get(id));
+        // What nobody can place is the pool's, and never a reason to keep nothing.
+        let pool = if commit.device_ids().all(|id| of(&id).is_some()) {
+            0
+        } else {
+            tracing::error!(
+                epoch = commit.identity.epoch,
+                "an epoch has a device that nobody listed; it is the pool's"
+            );
+            enter_pool(&transaction)?
+        };
+        let owner = |id| of(&id).map_or((pool, false), owner);
+        let mut draft = self.pending.draft(&commit.record, databases, &commit.limits, owner);
+        if let Some(missing) = missing_epochs(last, commit) {
+            tracing::error!(
+                missing,
+                epoch = commit.identity.epoch,
+                "epochs before this one are missing in the ledger"
+            );
+            draft.record.events.push((EPOCHS_MISSING.to_owned(), missing));
+        }
         let written = draft.record.encode().and_then(|octets| {
             transaction
                 .prepare_cached("INSERT INTO epoch (record) VALUES (?1)")?
@@ -196,6 +179,7 @@ impl Ledger {
         match written {
             Ok((octets, alerts)) => {
                 self.pending.accept(&draft);
+                self.proof.count(&draft.record.books);
                 self.devices.extend(known);
                 self.alerts.extend(alerts);
                 self.recorded += octets;
@@ -206,6 +190,11 @@ impl Ledger {
                 Err(error)
             }
         }
+    }
+
+    /// Whether there are epochs that are committed and not folded.
+    pub const fn has_records(&self) -> bool {
+        self.recorded > 0
     }
 
     /// Whether it is time to fold: the first epoch of another minute was committed, or much.
@@ -254,38 +243,6 @@ impl Ledger {
         Ok(transaction.commit()?)
     }
 
-    /// Sets the file aside, which is damaged, and goes on with a new one. What was counted so far is in the old
-    /// one; the sums of the state are in both.
-    pub(super) fn begin_anew(&mut self) {
-        match self.exchange_file() {
-            Ok(aside) => {
-                let (path, aside) = (self.path.display(), aside.display());
-                tracing::error!(%path, %aside, "the ledger is damaged; it was set aside, and a new one begun");
-            }
-            Err(error) => tracing::error!(%error, "the ledger is damaged and can't be set aside"),
-        }
-    }
-
-    fn exchange_file(&mut self) -> Result<PathBuf, LedgerError> {
-        let unopened = |error| LedgerError::Open { path: self.path.clone(), error };
-        let aside = file::set_aside(&self.path).map_err(unopened)?;
-        self.connection = file::open(&self.path)?;
-        // Committed there, and never to be folded here.
-        self.pending = Pending::new(self.pending.interfaces());
-        self.devices.clear();
-        self.alerts.clear();
-        self.recorded = 0;
-        Ok(aside)
-    }
-
-    /// Goes on with epochs that were committed and not folded before this process began.
-    pub(crate) fn replay(&mut self, epochs: &[(EpochRecord, Databases)], limits: &Limits) {
-        let Self { pending, devices, .. } = self;
-        for (epoch, databases) in epochs {
-            pending.replay(epoch, *databases, limits, |id| owner(devices.get(&id)));
-        }
-    }
-
     pub(super) fn folded(&mut self) {
         self.pending.folded();
         self.unsaved.clear();
@@ -293,9 +250,15 @@ impl Ledger {
     }
 }
 
-/// A device that the inventory does not list goes to the pool's number, which is made first.
-fn owner(known: Option<&(i64, DeviceInfo)>) -> Owner {
-    known.map_or((0, false), |(id, info)| (*id, info.kind == DeviceKind::Configured))
+/// Its number, and whether the configuration names it.
+pub(super) fn owner((id, info): &(i64, DeviceInfo)) -> Owner {
+    (*id, info.kind == DeviceKind::Configured)
+}
+
+/// How many epochs of its table there should be between the last one in the ledger and this one, and are not.
+fn missing_epochs(last: Option<u64>, commit: &Commit) -> Option<u64> {
+    let between = commit.identity.epoch.checked_sub(last?)?.checked_sub(1)?;
+    between.checked_sub(commit.quiet?).filter(|missing| *missing > 0)
 }
 
 fn last_epoch(connection: &Connection, identity: &Identity) -> Result<Option<u64>, LedgerError> {
@@ -321,6 +284,19 @@ fn write_identity(
             int(ended)
         ])?;
     Ok(())
+}
+
+/// The pool's number, made where it is missing.
+pub(super) fn enter_pool(transaction: &Transaction<'_>) -> Result<i64, LedgerError> {
+    let pool = DeviceInfo {
+        id: Inventory::POOL,
+        name: Inventory::POOL_NAME.into(),
+        macs: Vec::new(),
+        vendor: "".into(),
+        group: "".into(),
+        kind: DeviceKind::Pool,
+    };
+    enter_device(transaction, &pool)
 }
 
 /// Enters devices that are new or have changed, and says what the ledger calls them.
@@ -443,7 +419,7 @@ fn write_alerts(
 }
 
 /// Replaces what is known of the links.
-fn write_links(
+pub(super) fn write_links(
     transaction: &Transaction<'_>,
     links: &[LinkReading],
     boot: &str,
@@ -473,6 +449,15 @@ fn write_coverage(
     boot: &str,
 ) -> Result<(), LedgerError> {
     for interface in coverage {
+        if interface.configured && interface.spans().next().is_none() {
+            // It should have been watched and never was.
+            transaction
+                .prepare_cached(
+                    "INSERT INTO coverage SELECT ?1, ?2, ?2, 'missing', '', '', '', ?3, ?4
+                     WHERE NOT EXISTS (SELECT 1 FROM coverage WHERE interface = ?1)",
+                )?
+                .execute(params![&*interface.name, int(unix_nanos()), interface.reason, boot])?;
+        }
         for span in interface.spans() {
             let Span { from, to, link, ingress, egress, fallback_reason, end } = span;
             transaction

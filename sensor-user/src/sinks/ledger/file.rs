@@ -15,6 +15,8 @@ use super::{LedgerError, schema};
 
 /// Of the directory of a new file.
 const DIRECTORY_MODE: u32 = 0o755;
+/// What is added to the name of a damaged file, before a number.
+const SET_ASIDE: &str = ".damaged-";
 /// For a query or a backup that holds the lock.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// The write-ahead log is cut back to this after a checkpoint.
@@ -62,6 +64,26 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     }
 }
 
+/// Damaged files that were moved out of the way of this one.
+pub(super) fn all_set_aside(path: &Path) -> Vec<String> {
+    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else {
+        return Vec::new();
+    };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let prefix = format!("{}{SET_ASIDE}", name.to_string_lossy());
+    // What can't be listed can't be told.
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")
+        })
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    found.sort_unstable();
+    found
+}
+
 /// Moves a damaged file and what belongs to it out of the way.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let with = |path: &Path, suffix: &str| {
@@ -69,8 +91,8 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
         name.push(suffix);
         PathBuf::from(name)
     };
-    let free = (1..).map(|n| with(path, &format!(".damaged-{n}"))).find(|path| !path.exists());
-    let aside = free.unwrap_or_else(|| with(path, ".damaged"));
+    let free = (1..).map(|n| with(path, &format!("{SET_ASIDE}{n}"))).find(|path| !path.exists());
+    let aside = free.unwrap_or_else(|| with(path, SET_ASIDE));
     for suffix in ["-wal", "-shm"] {
         match fs::rename(with(path, suffix), with(&aside, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,6 +1,9 @@
 //! Folding: what was committed record by record becomes rows of the tables, and the records go.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
@@ -8,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     Ledger, LedgerError,
     columns::{SUMS, adding},
+    commit::{enter_pool, write_links},
     int,
     pending::{Balance, Cell, MINUTE, Minute},
     record::Databases,
 };
 use crate::{
-    model::{Attribution, DeviceId, InterfaceCounters},
+    model::{Attribution, DeviceId, InterfaceCounters, LinkReading},
     state::{PlaceId, Row, SavedDevice, SavedState, Traffic},
 };
 
@@ -30,6 +34,10 @@ pub struct Snapshot {
     pub state: SavedState,
     /// The devices that have changed since the last snapshot.
     pub devices: Vec<(DeviceId, SavedDevice)>,
+    /// The counters of the links that are watched, at the moment of the interfaces' counters in the state.
+    pub links: Vec<LinkReading>,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
 }
 
 impl Ledger {
@@ -45,9 +53,13 @@ impl Ledger {
         let state = encode(&snapshot.state)?;
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut owners = Owners::read(&transaction)?;
         for (start, databases, minute) in self.pending.minutes() {
-            write_minute(&transaction, start, databases, minute)?;
+            write_minute(&transaction, start, databases, minute, &mut owners)?;
         }
+        let proof =
+            self.proof.fold(&transaction, snapshot.state.books(), self.pending.last_minute())?;
+        write_links(&transaction, &snapshot.links, &snapshot.boot)?;
         transaction
             .prepare_cached("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)")?
             .execute(params![STATE, state])?;
@@ -60,6 +72,7 @@ impl Ledger {
         }
         transaction.execute("DELETE FROM epoch", [])?;
         transaction.commit()?;
+        self.proof = proof;
         self.folded();
         Ok(())
     }
@@ -85,6 +98,7 @@ fn write_minute(
     start: u64,
     databases: Databases,
     minute: &Minute,
+    owners: &mut Owners,
 ) -> Result<(), LedgerError> {
     let mut places = HashMap::<PlaceId, i64>::new();
     let mut rows: Vec<_> = minute.rows().collect();
@@ -99,22 +113,63 @@ fn write_minute(
                 *places.entry(cell.key.place).or_insert(number)
             }
         };
-        let flow = write_flow(transaction, cell, place, row)?;
-        write_row(transaction, cell.device, start, flow, row)?;
+        let device = owners.of(cell.device, transaction)?;
+        let flow = write_flow(transaction, device, cell, place, row)?;
+        write_row(transaction, device, start, flow, row)?;
     }
     write_balance(transaction, start, &minute.balance)?;
     for (event, count) in &minute.events {
-        transaction
-            .prepare_cached(
-                "INSERT INTO event (start, length, event, count) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET count = count + excluded.count",
-            )?
-            .execute(params![int(start), int(MINUTE), event, int(*count)])?;
+        write_event(transaction, start, event, *count)?;
     }
     for (name, counters) in &minute.interfaces {
         write_interface(transaction, start, name, counters)?;
     }
     Ok(())
+}
+
+/// Adds to an event of a minute.
+pub(super) fn write_event(
+    transaction: &Transaction<'_>,
+    start: u64,
+    event: &str,
+    count: u64,
+) -> Result<(), LedgerError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO event (start, length, event, count) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        )?
+        .execute(params![int(start), int(MINUTE), event, int(count)])?;
+    Ok(())
+}
+
+/// The devices that rows can belong to. A fold can't fail by what is in a record: what belongs to none is the pool's.
+struct Owners {
+    known: HashSet<i64>,
+    pool: Option<i64>,
+}
+
+impl Owners {
+    fn read(transaction: &Transaction<'_>) -> Result<Self, LedgerError> {
+        let mut query = transaction.prepare_cached("SELECT id FROM device")?;
+        let known = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(Self { known, pool: None })
+    }
+
+    fn of(&mut self, device: i64, transaction: &Transaction<'_>) -> Result<i64, LedgerError> {
+        if self.known.contains(&device) {
+            return Ok(device);
+        }
+        if let Some(pool) = self.pool {
+            return Ok(pool);
+        }
+        tracing::error!(
+            device,
+            "the ledger lacks a device that was counted; its packets are the pool's"
+        );
+        let pool = enter_pool(transaction)?;
+        Ok(*self.pool.insert(pool))
+    }
 }
 
 fn write_place(
@@ -179,6 +234,7 @@ static WRITE_MINUTE: LazyLock<String> = LazyLock::new(|| {
 /// Adds to the flow of a row, making it where it is missing, and returns its number.
 fn write_flow(
     transaction: &Transaction<'_>,
+    device: i64,
     cell: &Cell,
     place: i64,
     row: &Row,
@@ -188,7 +244,7 @@ fn write_flow(
     let Traffic { tx, rx } = &row.traffic;
     let mut statement = transaction.prepare_cached(&WRITE_FLOW)?;
     let parameters = params![
-        cell.device,
+        device,
         place,
         cell.key.protocol.to_string(),
         far.is_some(),

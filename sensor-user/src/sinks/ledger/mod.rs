@@ -19,8 +19,10 @@ mod error;
 mod file;
 mod fold;
 mod keeper;
+mod open;
 mod pending;
 mod period;
+mod proof;
 mod record;
 mod restore;
 mod retention;
@@ -39,7 +41,7 @@ pub use self::{
     keeper::Keeper,
     period::period,
     restore::{KnownDevice, Restored},
-    writer::{Answer, Writer},
+    writer::{Answer, Port, Request, Servant, Wants, Writer},
 };
 
 /// As SQLite has integers. Nothing that is counted here reaches 2^63.

@@ -161,6 +161,11 @@ impl Pending {
         self.minutes.iter().map(|((start, databases), minute)| (*start, *databases, minute))
     }
 
+    /// Start of the minute of the last epoch, Unix time in seconds.
+    pub(super) const fn last_minute(&self) -> u64 {
+        self.last.0
+    }
+
     /// Everything was folded. The last minute goes on: its bounds hold until it is over.
     pub(super) fn folded(&mut self) {
         let last = self.last;

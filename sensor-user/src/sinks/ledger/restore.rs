@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::{
     Ledger, LedgerError,
     fold::{self, STATE},
+    proof::Proof,
     record::{self, Databases, Record},
     uint,
 };
@@ -36,6 +37,7 @@ pub struct Restored {
     epochs: Vec<Record>,
     pub(super) folded_interfaces: Vec<InterfaceCounters>,
     pub(super) recorded: usize,
+    pub(super) proof: Proof,
 }
 
 /// A device of the ledger.
@@ -49,8 +51,9 @@ pub struct KnownDevice {
     pub macs: Vec<Mac>,
     /// Its group.
     pub group: Arc<str>,
-    /// What kind of entry it was.
-    pub kind: DeviceKind,
+    /// What kind of entry it was; `None` of those that were purged: they are nobody, and what they sent and received is
+    /// still part of the sums.
+    pub kind: Option<DeviceKind>,
     /// Last packet, Unix time in nanoseconds; 0 for none.
     pub last_seen: u64,
     /// Its label sets.
@@ -66,7 +69,7 @@ impl KnownDevice {
             macs: self.macs.clone(),
             vendor: vendor_of(&self.macs),
             group: Arc::clone(&self.group),
-            kind: self.kind,
+            kind: self.kind.unwrap_or(DeviceKind::Pool),
         }
     }
 }
@@ -141,10 +144,7 @@ impl Ledger {
 }
 
 pub(super) fn read(connection: &Connection) -> Result<Restored, LedgerError> {
-    let state: Option<Vec<u8>> = connection
-        .prepare("SELECT value FROM fact WHERE name = ?1")?
-        .query_row([STATE], |row| row.get(0))
-        .optional()?;
+    let state = state(connection)?;
     let (epochs, recorded) = records(connection)?;
     let ended =
         connection.query_row("SELECT coalesce(max(ended), 0) FROM flow_table", [], |row| {
@@ -161,8 +161,9 @@ pub(super) fn read(connection: &Connection) -> Result<Restored, LedgerError> {
         }
     }
     Ok(Restored {
+        proof: Proof::read(connection, state.as_ref().map(SavedState::books))?,
         ended,
-        state: state.as_deref().map(fold::decode).transpose()?.flatten(),
+        state,
         devices,
         alerts: alerts(connection)?,
         links: links(connection)?,
@@ -171,6 +172,15 @@ pub(super) fn read(connection: &Connection) -> Result<Restored, LedgerError> {
         folded_interfaces: interfaces(connection)?,
         recorded,
     })
+}
+
+/// Everything of the state but the devices, as of the last fold.
+pub(super) fn state(connection: &Connection) -> Result<Option<SavedState>, LedgerError> {
+    let state: Option<Vec<u8>> = connection
+        .prepare("SELECT value FROM fact WHERE name = ?1")?
+        .query_row([STATE], |row| row.get(0))
+        .optional()?;
+    Ok(state.as_deref().map(fold::decode).transpose()?.flatten())
 }
 
 fn devices(connection: &Connection) -> Result<Vec<KnownDevice>, LedgerError> {
@@ -184,15 +194,13 @@ fn devices(connection: &Connection) -> Result<Vec<KnownDevice>, LedgerError> {
     while let Some(row) = rows.next()? {
         let macs: String = row.get("macs")?;
         let saved: Option<Vec<u8>> = row.get("metrics")?;
-        // Those that were purged are nobody, and what they sent and received is still part of the sums.
         let kind: String = row.get("kind")?;
-        let kind = DeviceKind::from_name(&kind).unwrap_or(DeviceKind::Pool);
         devices.push(KnownDevice {
             id: row.get("id")?,
             name: row.get("name")?,
             macs: macs.split(',').filter_map(|mac| mac.parse().ok()).collect(),
             group: row.get("device_group")?,
-            kind,
+            kind: DeviceKind::from_name(&kind),
             last_seen: row.get::<_, Option<i64>>(6)?.map_or(0, uint),
             saved: saved.as_deref().map(fold::decode).transpose()?.flatten(),
         });

@@ -1,4 +1,7 @@
 //! The ledger on a thread of its own: a slow disk holds up a commit, and neither epochs nor metrics.
+//!
+//! [`Port`] is the way there and back, as the epoch thread sees it; [`Servant`] does what is asked. Between them lies a
+//! thread in a sensor, and whatever a test wants: delay, failure, death.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -9,24 +12,6 @@ use std::{
 use super::{Commit, Ledger, LedgerError, Snapshot, Trouble};
 use crate::{config::Retention, state::Coverage};
 
-/// The ledger, as the epoch thread sees it. At most one thing is under way.
-#[derive(Debug)]
-pub struct Writer {
-    requests: Sender<Request>,
-    answers: Receiver<Answer>,
-    /// Since when an answer is awaited.
-    asked: Option<Instant>,
-    thread: JoinHandle<()>,
-}
-
-#[derive(Debug)]
-enum Request {
-    Commit(Box<Commit>),
-    Fold(Box<Snapshot>),
-    Cover(Vec<Coverage>, String),
-    Retain(Retention),
-}
-
 /// Between two looks for what has grown old.
 const CARE: Duration = Duration::from_secs(60);
 /// Nothing asked for within this time, there is time for that.
@@ -34,17 +19,66 @@ const REST: Duration = Duration::from_millis(20);
 /// For so long at a time.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// What the ledger can be asked for. One thing at a time: the next only after the answer.
+#[derive(Debug)]
+pub enum Request {
+    /// To commit an epoch.
+    Commit(Box<Commit>),
+    /// To fold what was committed. The snapshot is of the last commit exactly.
+    Fold(Box<Snapshot>),
+    /// To note where and how the sensor watches, in the boot of this id.
+    Cover(Vec<Coverage>, String),
+}
+
 /// What has become of a request.
 #[derive(Debug)]
 pub struct Answer {
-    /// What was asked for, to be asked for again where it was refused; a fold remembers by itself.
-    pub commit: Option<Box<Commit>>,
+    /// What was asked for, where it was refused and has to be asked for again. A fold is asked for anew, with a newer
+    /// snapshot.
+    pub refused: Option<Request>,
     /// Whether it is in the ledger, and else why not.
     pub outcome: Result<(), LedgerError>,
-    /// Whether it is time to fold.
-    pub wants_fold: bool,
+    /// What the ledger would like next.
+    pub wants: Wants,
     /// How long it took.
     pub took: Duration,
+}
+
+/// What the ledger would like, when there is time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// A fold.
+    pub fold: bool,
+    /// The next snapshot with all devices, changed or not: it has none of them.
+    pub all_devices: bool,
+}
+
+/// The way to the ledger and back.
+pub trait Port {
+    /// Asks for something; the answer to what was asked for before has to be there.
+    fn ask(&mut self, request: Request);
+    /// The answer, if it comes within this time.
+    fn answer(&mut self, patience: Duration) -> Option<Answer>;
+    /// Keeps what it has for as long as this from here on; that is not answered.
+    fn retain(&mut self, retention: Retention);
+    /// The time, on a clock that never goes back.
+    fn now(&self) -> Instant;
+    /// Ends the ledger, after everything that was asked for.
+    fn close(self);
+}
+
+/// A ledger with a thread of its own.
+#[derive(Debug)]
+pub struct Writer {
+    orders: Sender<Order>,
+    answers: Receiver<Answer>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Do(Request),
+    Retain(Retention),
 }
 
 impl Writer {
@@ -54,120 +88,136 @@ impl Writer {
     ///
     /// When the system has no thread.
     pub fn start(ledger: Ledger) -> std::io::Result<Self> {
-        let (requests, asked) = channel();
+        let (orders, ordered) = channel();
         let (answer, answers) = channel();
         let thread = thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || serve(ledger, &asked, &answer))?;
-        Ok(Self { requests, answers, asked: None, thread })
+            .spawn(move || run(Servant::new(ledger), &ordered, &answer))?;
+        Ok(Self { orders, answers, thread })
     }
+}
 
-    /// Asks for a commit.
-    pub fn commit(&mut self, commit: Box<Commit>) {
-        self.ask(Request::Commit(commit));
-    }
-
-    /// Asks for a fold. The snapshot has to be of the last commit.
-    pub fn fold(&mut self, snapshot: Snapshot) {
-        self.ask(Request::Fold(Box::new(snapshot)));
-    }
-
-    /// Asks to note where and how the sensor watches.
-    pub fn cover(&mut self, coverage: Vec<Coverage>, boot: String) {
-        self.ask(Request::Cover(coverage, boot));
-    }
-
-    /// Keeps what it has for as long as this from here on; that is not answered.
-    pub fn retain(&self, retention: Retention) {
-        // Where the thread has ended there is nothing to keep.
-        let _ended = self.requests.send(Request::Retain(retention));
-    }
-
+impl Port for Writer {
     fn ask(&mut self, request: Request) {
-        debug_assert!(self.asked.is_none(), "one at a time");
-        self.asked = Some(Instant::now());
-        // Where the thread has ended the answer says so.
-        let _ended = self.requests.send(request);
+        // Where the thread has ended no answer comes, which is noticed.
+        let _ended = self.orders.send(Order::Do(request));
     }
 
-    /// Whether an answer is awaited.
-    pub const fn is_asked(&self) -> bool {
-        self.asked.is_some()
+    fn answer(&mut self, patience: Duration) -> Option<Answer> {
+        // Where the thread has panicked the log says where. What it had is lost to it, not to the kernel.
+        self.answers.recv_timeout(patience).ok()
     }
 
-    /// Since when the ledger has not answered.
-    pub fn waiting(&self) -> Option<Duration> {
-        self.asked.map(|asked| asked.elapsed())
+    fn retain(&mut self, retention: Retention) {
+        // Where the thread has ended there is nothing to keep.
+        let _ended = self.orders.send(Order::Retain(retention));
     }
 
-    /// The answer, if it comes within this time.
-    pub fn answer(&mut self, patience: Duration) -> Option<Answer> {
-        self.asked?;
-        let answer = match self.answers.recv_timeout(patience) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => return None,
-            // It panicked, and the log says where. What it had is lost to it, not to the kernel.
-            Err(RecvTimeoutError::Disconnected) => return None,
-        };
-        self.asked = None;
-        Some(answer)
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 
-    /// Ends the thread, after what is under way.
-    pub fn stop(self) {
-        let Self { requests, thread, .. } = self;
-        drop(requests);
+    fn close(self) {
+        let Self { orders, thread, .. } = self;
+        drop(orders);
         if thread.join().is_err() {
             tracing::error!("the ledger's thread ended with a panic; see the messages above");
         }
     }
 }
 
-fn serve(mut ledger: Ledger, requests: &Receiver<Request>, answers: &Sender<Answer>) {
-    let mut retention = Retention::default();
+fn run(mut servant: Servant, orders: &Receiver<Order>, answers: &Sender<Answer>) {
     let mut due = Instant::now() + CARE;
     loop {
         let rest = REST.max(due.saturating_duration_since(Instant::now()));
-        let request = match requests.recv_timeout(rest) {
-            Ok(request) => request,
+        match orders.recv_timeout(rest) {
+            Ok(Order::Do(request)) => {
+                if answers.send(servant.serve(request)).is_err() {
+                    return;
+                }
+            }
+            Ok(Order::Retain(retention)) => servant.retain(retention),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let more = ledger.grow_old(&retention, unix_nanos(), PATIENCE);
-                if let Err(error) = &more {
-                    // What keeps it from being written is said where epochs are.
-                    tracing::debug!(%error, "the ledger can't grow old");
-                }
-                due = Instant::now() + if more.unwrap_or(false) { REST } else { CARE };
-                continue;
+                let more = servant.care(unix_nanos(), PATIENCE);
+                due = Instant::now() + if more { REST } else { CARE };
             }
-        };
+        }
+    }
+}
+
+/// Does what is asked of a ledger.
+#[derive(Debug)]
+pub struct Servant {
+    ledger: Ledger,
+    retention: Retention,
+    /// The file is a new one, in which the devices' label sets are not.
+    lacks_devices: bool,
+}
+
+impl Servant {
+    /// For this ledger.
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, retention: Retention::default(), lacks_devices: false }
+    }
+
+    /// Lets the file have so many pages at most, and waits for nobody's lock.
+    #[cfg(test)]
+    pub(crate) fn cramp(&self, pages: u32) {
+        let connection = &self.ledger.connection;
+        connection.pragma_update(None, "max_page_count", pages).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+    }
+
+    /// Does it.
+    pub fn serve(&mut self, request: Request) -> Answer {
         let began = Instant::now();
-        let (commit, outcome) = match request {
+        let (refused, outcome) = match request {
             Request::Commit(commit) => {
-                let outcome = ledger.commit(&commit);
-                (outcome.is_err().then_some(commit), outcome)
+                let outcome = self.ledger.commit(&commit);
+                (outcome.is_err().then_some(Request::Commit(commit)), outcome)
             }
-            Request::Fold(snapshot) => (None, ledger.fold(&snapshot)),
-            Request::Cover(coverage, boot) => (None, ledger.cover(&coverage, &boot)),
-            Request::Retain(wanted) => {
-                retention = wanted;
-                continue;
+            Request::Fold(snapshot) => {
+                let outcome = self.ledger.fold(&snapshot);
+                if outcome.is_ok() {
+                    self.lacks_devices = false;
+                }
+                (None, outcome)
+            }
+            Request::Cover(coverage, boot) => {
+                let outcome = self.ledger.cover(&coverage, &boot);
+                (outcome.is_err().then_some(Request::Cover(coverage, boot)), outcome)
             }
         };
         if let Err(error) = &outcome
             && error.trouble() == Trouble::Damaged
         {
-            ledger.begin_anew();
+            self.ledger.begin_anew();
+            self.lacks_devices = true;
         }
-        let answer =
-            Answer { commit, outcome, wants_fold: ledger.wants_fold(), took: began.elapsed() };
-        if answers.send(answer).is_err() {
-            return;
+        let wants = Wants { fold: self.ledger.wants_fold(), all_devices: self.lacks_devices };
+        Answer { refused, outcome, wants, took: began.elapsed() }
+    }
+
+    /// Keeps what it has for as long as this from here on.
+    pub fn retain(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
+    /// Does what has become due with time, at Unix time `now` in nanoseconds and for about as long as `patience`; says
+    /// whether there is more.
+    pub fn care(&mut self, now: u64, patience: Duration) -> bool {
+        let more = self.ledger.grow_old(&self.retention, now, patience);
+        if let Err(error) = &more {
+            // What keeps it from being written is said where epochs are.
+            tracing::debug!(%error, "the ledger can't grow old");
         }
+        more.unwrap_or(false)
     }
 }
 
-fn unix_nanos() -> u64 {
+/// Now, Unix time in nanoseconds.
+pub(super) fn unix_nanos() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

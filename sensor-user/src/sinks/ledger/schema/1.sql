@@ -5,6 +5,8 @@ CREATE TABLE fact (
     name TEXT PRIMARY KEY,
     value ANY
 ) STRICT, WITHOUT ROWID;
+-- What the sensor's state had counted before this file was begun, and so is not in it.
+INSERT INTO fact VALUES ('packets_before', 0), ('bytes_before', 0);
 
 -- Flow tables of the kernel side, and the last epoch of each that is in here. An epoch is committed
 -- exactly if it is no later than that. A capture takes the place of a table; see captures.rs.

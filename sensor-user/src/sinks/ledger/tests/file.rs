@@ -54,7 +54,7 @@ fn a_file_damaged_meanwhile_is_set_aside_and_nothing_after_it_lost() {
         record.epoch = number;
         let mut next = Some(Box::new(commit(&record, inventory.devices(), &config)));
         while let Some(commit) = next.take() {
-            writer.commit(commit);
+            writer.ask(Request::Commit(commit));
             let answer = writer.answer(Duration::from_secs(10)).unwrap();
             if let Err(error) = answer.outcome {
                 assert_eq!(error.trouble(), Trouble::Damaged, "{error}");
@@ -62,12 +62,15 @@ fn a_file_damaged_meanwhile_is_set_aside_and_nothing_after_it_lost() {
                 assert_eq!(failures, 1, "it goes on with the damaged file");
                 (after, seen) = (0, 0);
             }
-            next = answer.commit;
+            next = answer.refused.map(|refused| match refused {
+                Request::Commit(commit) => commit,
+                other => panic!("{other:?}"),
+            });
         }
         after += 1;
         seen += record.books.seen.packets;
     }
-    writer.stop();
+    writer.close();
     assert_eq!(failures, 1);
     assert!(path.with_extension("db.damaged-1").exists());
     // What was committed from then on, and what could not be committed before.

@@ -1,4 +1,5 @@
 mod aging;
+mod audit;
 mod file;
 mod period;
 mod restart;
@@ -55,9 +56,14 @@ impl Sensor {
     }
 
     fn fold(&mut self) {
-        let snapshot = Snapshot { state: self.state.save(), devices: self.state.save_devices() };
+        let snapshot = snapshot(&mut self.state);
         self.ledger.fold(&snapshot).unwrap();
     }
+}
+
+fn snapshot(state: &mut State) -> Snapshot {
+    let (devices, links) = (state.save_devices(false), Vec::new());
+    Snapshot { state: state.save(), devices, links, boot: "boot".to_owned() }
 }
 
 fn config() -> Config {
@@ -72,6 +78,7 @@ fn commit(record: &EpochRecord, devices: &[crate::model::DeviceInfo], config: &C
     let identity = Identity { boot: "boot".to_owned(), table: TABLE, epoch: record.epoch.into() };
     Commit {
         identity,
+        quiet: None,
         record: record.clone(),
         devices: devices.to_vec(),
         alerts: Vec::new(),

@@ -55,7 +55,7 @@ fn a_period_holds_its_minutes_and_nothing_else() {
         expected.destinations.retain(|row| row.device == name);
         assert_eq!(of_one.destinations, expected.destinations, "of {name}");
 
-        let audit = audit(&path, from, until - 1).unwrap();
+        let audit = audit(&path, from, until).unwrap();
         let balance = audit.balance;
         let expected = (seen.seen.packets, seen.seen.bytes);
         assert_eq!((balance.seen_packets, balance.seen_bytes), expected);

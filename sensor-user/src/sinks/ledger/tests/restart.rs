@@ -133,7 +133,7 @@ fn what_could_not_be_written_is_written_later() {
     }
     assert!(refused > 1, "{refused}");
     // The tables take more room than there is.
-    let snapshot = Snapshot { state: sensor.state.save(), devices: sensor.state.save_devices() };
+    let snapshot = snapshot(&mut sensor.state);
     let full = sensor.ledger.fold(&snapshot).unwrap_err();
     assert_eq!(full.trouble(), Trouble::Full, "{full}");
     limit(&sensor.ledger, 100_000);

@@ -1,0 +1,335 @@
+//! One epoch after the other: drained, joined, shown, kept, cleared.
+//!
+//! A half is cleared when its epoch is in the ledger and not before. While the ledger can't be written the half stays
+//! as it is, the programs go on in the other one, and what they count there is shown from looks at it in
+//! between: so metrics and alerts go on, and nothing is counted or raised twice afterwards.
+//!
+//! The state is exactly what was committed when no epoch is held and nothing was shown from a look. Only then is it saved:
+//! what was merely shown is still in the kernel, and will be counted from there.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    faults::{self, Point, Safeguard},
+    join::Joiner,
+    kernel::{DrainError, GracePeriod, RawEpoch, Table},
+    model::{EpochRecord, InterfaceCounters, LinkReading},
+    sinks::{
+        EpochTimes, Sinks,
+        ledger::{Commit, Identity, Keeper, Ledger, LedgerError, Port, Snapshot, Wants, Writer},
+    },
+    state::Coverage,
+};
+
+/// How long an epoch waits for the ledger at most, before it goes on without.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// When the sensor stops, the ledger gets so long for the last epochs.
+const LAST: Duration = Duration::from_secs(10);
+
+/// A flow table: two halves, one of which is written while the other is read.
+pub trait Halves {
+    /// Random, made with the table: no other has the same.
+    fn id(&self) -> [u64; 2];
+    /// Ends the epoch and reads its half, which stays as it is until it is cleared.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read; nothing is lost, and the next call reads it.
+    fn drain(&mut self, grace: GracePeriod) -> Result<RawEpoch, DrainError>;
+    /// What was counted so far in the half that is being written, up to a packet or two.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read.
+    fn peek(&self) -> Result<RawEpoch, DrainError>;
+    /// Empties the half that was read; does nothing where none was.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written; the next call goes on with it.
+    fn clear(&mut self) -> Result<(), DrainError>;
+    /// Whether an earlier process has flipped an epoch away that it may not have cleared; which one.
+    fn left_behind(&self) -> Option<u32>;
+    /// That epoch is in the ledger, so that what is left of it is cleared and not counted again.
+    fn was_committed(&mut self);
+    /// Gives it up, for good; it is empty.
+    fn remove(self);
+}
+
+impl Halves for Table {
+    fn id(&self) -> [u64; 2] {
+        Self::id(self)
+    }
+
+    fn drain(&mut self, grace: GracePeriod) -> Result<RawEpoch, DrainError> {
+        Self::drain(self, grace)
+    }
+
+    fn peek(&self) -> Result<RawEpoch, DrainError> {
+        Self::peek(self)
+    }
+
+    fn clear(&mut self) -> Result<(), DrainError> {
+        Self::clear(self)
+    }
+
+    fn left_behind(&self) -> Option<u32> {
+        Self::left_behind(self)
+    }
+
+    fn was_committed(&mut self) {
+        Self::was_committed(self);
+    }
+
+    fn remove(self) {
+        Self::remove(self);
+    }
+}
+
+/// What an earlier process committed and did not clear is not counted again.
+///
+/// # Errors
+///
+/// When the ledger can't be read.
+pub fn skip_committed<T: Halves>(
+    ledger: &Ledger,
+    table: &mut T,
+    boot: &str,
+) -> Result<(), LedgerError> {
+    let Some(epoch) = table.left_behind() else { return Ok(()) };
+    let identity = Identity { boot: boot.to_owned(), table: table.id(), epoch: epoch.into() };
+    if ledger.is_committed(&identity)? {
+        table.was_committed();
+    }
+    Ok(())
+}
+
+/// The interfaces' own counters, which are independent of what the programs count.
+pub trait Readings {
+    /// What each interface has counted while it was watched.
+    fn counters(&mut self) -> Vec<InterfaceCounters>;
+    /// The links' counters of the same moment, from which an heir of the sensor goes on.
+    fn links(&self) -> Vec<LinkReading>;
+}
+
+/// Everything that an epoch passes through, in this order.
+pub struct Cycle<T = Table, P = Writer> {
+    /// The maps that are drained: those of an earlier process until they are empty, then those that the programs write.
+    pub table: T,
+    /// Those that come after, the last one first: the first is the one that the programs write.
+    pub next: Vec<T>,
+    /// The right to wait until no program writes a half any more.
+    pub grace: GracePeriod,
+    /// Devices and geo.
+    pub joiner: Joiner,
+    /// Where records go.
+    pub sinks: Sinks,
+    /// Where they stay; nothing where the configuration wants no ledger.
+    pub keeper: Option<Keeper<P>>,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// What one epoch leaves to the next.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// What was shown of epochs that are still being written, by table.
+    shown: Vec<([u64; 2], RawEpoch)>,
+    /// Whether an epoch was read that is not yet in the ledger.
+    is_held: bool,
+    /// Whether the half before was empty.
+    was_quiet: bool,
+    /// Empty epochs since the last one of this table that was handed to the ledger; nothing before the first.
+    quiet: Option<u64>,
+}
+
+impl<T: Halves, P: Port> Cycle<T, P> {
+    /// The table that the programs write.
+    pub fn written(&mut self) -> &mut T {
+        self.next.first_mut().unwrap_or(&mut self.table)
+    }
+
+    /// Whether there is something of an earlier process that the ledger would take now.
+    pub fn is_behind(&self) -> bool {
+        !self.progress.is_held && (!self.next.is_empty() || self.table.left_behind().is_some())
+    }
+
+    /// Lets every reader see where and how the sensor watches.
+    pub fn cover(&mut self, coverage: Vec<Coverage>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.cover(coverage.clone(), &self.boot);
+        }
+        self.sinks.cover(coverage);
+    }
+
+    /// One epoch. An error costs its punctuality, not its packets: they stay in the maps.
+    pub fn once(&mut self, readings: &mut impl Readings) {
+        if let Err(error) = self.epoch(readings) {
+            tracing::error!(%error, "this epoch could not be read; it is tried again with the next");
+        }
+    }
+
+    fn epoch(&mut self, readings: &mut impl Readings) -> Result<(), DrainError> {
+        if self.progress.is_held {
+            let kept = self.keeper.as_mut().is_none_or(|keeper| keeper.settle(Duration::ZERO));
+            if !kept {
+                let looked = self.look(readings);
+                self.publish_keeping();
+                return looked;
+            }
+            self.progress.is_held = false;
+        }
+        self.table.clear()?;
+
+        let began = Instant::now();
+        let raw = self.table.drain(self.grace)?;
+        let drained = Instant::now();
+        let interfaces = readings.counters();
+        let record = self.joiner.join(&raw, interfaces);
+        // An idle epoch costs next to nothing.
+        let links = if raw.is_quiet() { Vec::new() } else { readings.links() };
+        let record = EpochRecord { links, ..record };
+        let joined = Instant::now();
+        if record.open {
+            tracing::error!(epoch = record.epoch, books = ?record.books, "the books do not balance");
+        }
+        let times = EpochTimes {
+            flip: raw.waited,
+            drain: drained - began - raw.waited,
+            join: joined - drained,
+        };
+        // What of it was shown before is not shown again.
+        let rest = self.take_shown(&raw).map(|shown| {
+            let rest = self.joiner.join(&raw.since(&shown), record.interfaces.clone());
+            EpochRecord { open: record.open, ..rest }
+        });
+        self.show(rest.as_ref().unwrap_or(&record), times);
+        if faults::without(Safeguard::Order) {
+            self.table.clear()?;
+        }
+        faults::pass(Point::Read);
+        if raw.is_quiet() {
+            self.progress.quiet = self.progress.quiet.map(|quiet| quiet + 1);
+        }
+        if raw.is_quiet() || self.keep(record) {
+            faults::pass(Point::Committed);
+            self.table.clear()?;
+            if !self.next.is_empty() {
+                self.go_on(raw.is_quiet());
+            }
+            if self.is_exact()
+                && let Some(keeper) = &mut self.keeper
+            {
+                keeper.tidy(|wants| snapshot(&self.sinks, readings, &self.boot, wants));
+            }
+        } else {
+            self.progress.is_held = true;
+        }
+        self.publish_keeping();
+        Ok(())
+    }
+
+    /// Whether the state is exactly what was committed.
+    const fn is_exact(&self) -> bool {
+        !self.progress.is_held && self.progress.shown.is_empty()
+    }
+
+    /// What was shown of an epoch that has ended now.
+    fn take_shown(&mut self, raw: &RawEpoch) -> Option<RawEpoch> {
+        let id = self.table.id();
+        let shown = &mut self.progress.shown;
+        let at = shown.iter().position(|(of, shown)| (*of, shown.epoch) == (id, raw.epoch))?;
+        Some(shown.swap_remove(at).1)
+    }
+
+    /// Turns from the table of an earlier process, once both its halves are empty, to the next.
+    fn go_on(&mut self, is_quiet: bool) {
+        let both = mem::replace(&mut self.progress.was_quiet, is_quiet) && is_quiet;
+        if both && let Some(next) = self.next.pop() {
+            (self.progress.was_quiet, self.progress.quiet) = (false, None);
+            mem::replace(&mut self.table, next).remove();
+        }
+    }
+
+    /// Shows what is being counted, while the half before it waits for the ledger.
+    fn look(&mut self, readings: &mut impl Readings) -> Result<(), DrainError> {
+        for at in 0..=self.next.len() {
+            let began = Instant::now();
+            let table = if at == 0 { &self.table } else { &self.next[at - 1] };
+            let (id, raw) = (table.id(), table.peek()?);
+            let drained = Instant::now();
+            let shown = &mut self.progress.shown;
+            let before = shown.iter().position(|(of, then)| (*of, then.epoch) == (id, raw.epoch));
+            let new = before.map(|at| raw.since(&shown.swap_remove(at).1));
+            let record = self.joiner.join(new.as_ref().unwrap_or(&raw), readings.counters());
+            let record = EpochRecord { open: false, ..record };
+            let drain = drained - began;
+            let times = EpochTimes { flip: Duration::ZERO, drain, join: drained.elapsed() };
+            self.show(&record, times);
+            self.progress.shown.push((id, raw));
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, record: &EpochRecord, times: EpochTimes) {
+        let alerts = self.sinks.publish(record, self.joiner.inventory().devices(), times);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.note(alerts);
+        }
+    }
+
+    /// Whether an epoch is in the ledger; if not it will be.
+    fn keep(&mut self, record: EpochRecord) -> bool {
+        let Some(keeper) = &mut self.keeper else { return true };
+        let (table, epoch) = (self.table.id(), record.epoch.into());
+        let identity = Identity { boot: self.boot.clone(), table, epoch };
+        let known = self.joiner.inventory().devices();
+        let quiet = self.progress.quiet.replace(0);
+        let commit = Commit::new(identity, record, known, self.sinks.attributed_by());
+        keeper.keep(Box::new(Commit { quiet, ..commit }));
+        keeper.settle(PATIENCE)
+    }
+
+    fn publish_keeping(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.publish(self.sinks.shared());
+        }
+    }
+
+    /// Drains both halves and ends the ledger. Says whether all that was counted is in it; what is not stays in the maps,
+    /// where they are pinned.
+    pub fn finish(mut self, readings: &mut impl Readings) -> bool {
+        let now = |cycle: &Self| cycle.keeper.as_ref().map_or_else(Instant::now, Keeper::now);
+        let until = now(&self) + LAST;
+        let left = |cycle: &Self| until.saturating_duration_since(now(cycle));
+        // Both halves: one may still wait from an epoch that could not be read.
+        let mut halves = 2;
+        while halves > 0 {
+            self.once(readings);
+            if !self.progress.is_held {
+                halves -= 1;
+                continue;
+            }
+            let left = left(&self);
+            if !self.keeper.as_mut().is_none_or(|keeper| keeper.settle(left)) {
+                break;
+            }
+        }
+        let (patience, is_exact) = (left(&self).max(PATIENCE), self.is_exact());
+        let Self { sinks, keeper, boot, .. } = self;
+        let Some(keeper) = keeper else { return true };
+        let snapshot = is_exact.then_some(|wants| snapshot(&sinks, readings, &boot, wants));
+        keeper.stop(patience, snapshot) && is_exact
+    }
+}
+
+/// The sums of the state, with the links' counters of the same moment.
+fn snapshot(sinks: &Sinks, readings: &impl Readings, boot: &str, wants: Wants) -> Snapshot {
+    let (links, boot) = (readings.links(), boot.to_owned());
+    Snapshot { links, boot, ..sinks.snapshot(wants.all_devices) }
+}
