@@ -19,7 +19,7 @@ use crate::{
     files::Watched,
     join::geo::{GeoDb, Source},
     service,
-    sinks::http::{Settings, Web},
+    sinks::http::{Names, Settings, Web},
     state::{Reloaded, Shared},
 };
 
@@ -103,7 +103,8 @@ impl Reloader {
         let _told = service::reloading(&self.shared);
         let outcome = config::load(&self.path).map_err(|error| error.to_string()).and_then(|new| {
             may_change(&self.config, &new)?;
-            let web = Settings::load(new.web_config.as_deref()).map_err(|e| e.to_string())?;
+            let web = Settings::load(new.web_config.as_deref(), &Names::new(&new))
+                .map_err(|e| e.to_string())?;
             self.exchange(new.clone())?;
             (self.set_log)(&new)?;
             self.web.exchange(web);

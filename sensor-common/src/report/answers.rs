@@ -170,6 +170,8 @@ pub enum ErrorCode {
     BadParameter,
     /// No device has this name.
     UnknownDevice,
+    /// The listener is asked for by a name that is not its own.
+    Misdirected,
     /// A user name and a password are needed.
     Unauthorized,
     /// There were too many requests.

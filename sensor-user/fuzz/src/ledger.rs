@@ -150,8 +150,13 @@ fn read(path: &Path) {
     let setup = Setup { limits: SOUND.config.limits.into(), ..Setup::default() };
     for (from, until) in [(0, u64::MAX), (1_714_979_280_000_000_000, 1_714_979_400_000_000_000)] {
         says_why_not(ledger::audit(path, from, until));
-        if let Some(state) = says_why_not(ledger::period(path, (from, until), None, setup.clone()))
-        {
+        if let Some(state) = says_why_not(ledger::period(
+            path,
+            (from, until),
+            None,
+            setup.clone(),
+            &ledger::Patience::default(),
+        )) {
             serde_json::to_vec(&state.report(Detail::Address)).unwrap();
         }
     }

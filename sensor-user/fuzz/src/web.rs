@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use labgate::sinks::http::{App, Settings, Web, serve_stream};
+use labgate::sinks::http::{App, Names, Settings, Web, serve_stream};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
@@ -41,7 +41,9 @@ impl Bench {
         let state = sample::state(&config, &directory.path().join("ledger.db"));
         let users = directory.path().join("web.yaml");
         std::fs::write(&users, USERS).unwrap();
-        let web = |path: Option<&Path>| Arc::new(Web::new(Settings::load(path).unwrap()));
+        let web = |path: Option<&Path>| {
+            Arc::new(Web::new(Settings::load(path, &Names::default()).unwrap()))
+        };
         Self {
             runtime: runtime::Builder::new_current_thread().enable_time().build().unwrap(),
             app: App::new(sample::shared(state, &config)),

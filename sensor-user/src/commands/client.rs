@@ -34,6 +34,8 @@ use crate::{
 
 /// For connection, request and answer together.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The same where the ledger is asked: the sensor gives up before, and says why.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(40);
 /// In bytes; some 2 million destinations with address detail.
 const MAX_ANSWER: usize = 1 << 30;
 /// In bytes; an error is a sentence.
@@ -121,9 +123,11 @@ impl Client {
         query: &[(&'static str, String)],
     ) -> Result<Answer<T>> {
         let url = printable(&format!("{}{path}", self.base.url)).into_owned();
-        let asked = self.runtime.block_on(async { timeout(TIMEOUT, self.ask(path, query)).await });
+        let is_period = query.iter().any(|(name, _)| matches!(*name, "from" | "until"));
+        let patience = if is_period { LEDGER_TIMEOUT } else { TIMEOUT };
+        let asked = self.runtime.block_on(async { timeout(patience, self.ask(path, query)).await });
         let (status, body) = asked
-            .map_err(|_elapsed| anyhow!("{url} has not answered within {} s", TIMEOUT.as_secs()))?
+            .map_err(|_elapsed| anyhow!("{url} has not answered within {} s", patience.as_secs()))?
             .map_err(|error| match trust::explained(&url, &error) {
                 Some(reason) => anyhow!(reason),
                 None => {

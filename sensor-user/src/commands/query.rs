@@ -102,8 +102,14 @@ pub fn query(args: &QueryArgs) -> Result<()> {
 fn from_ledger(path: &Path, typed: &[(&str, String)]) -> Result<(String, DestinationList)> {
     let query = destination_query(typed).map_err(anyhow::Error::msg)?;
     let period = query.period.unwrap_or((0, u64::MAX));
-    let state = ledger::period(path, period, query.device.as_ref(), Setup::default())
-        .with_context(|| format!("can't read the ledger {}", path.display()))?;
+    let state = ledger::period(
+        path,
+        period,
+        query.device.as_ref(),
+        Setup::default(),
+        &ledger::Patience::default(),
+    )
+    .with_context(|| format!("can't read the ledger {}", path.display()))?;
     let list = state.destination_list(&query);
     Ok((serde_json::to_string(&list)?, list))
 }

@@ -82,7 +82,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     refuse_overlaps(&names)?;
     let _instance = Instance::lock()?;
     let grace = GracePeriod::new()?;
-    let web = Arc::new(http::Web::new(http::Settings::load(config.web_config.as_deref())?));
+    let web = http::Settings::load(config.web_config.as_deref(), &http::Names::new(&config))?;
+    let web = Arc::new(http::Web::new(web));
     let listener = http::bind(config.listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

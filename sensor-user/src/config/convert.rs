@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Config, DEFAULT_EPOCH, DEFAULT_LEDGER, DEFAULT_LISTEN, DEFAULT_MAX_AGE, DEFAULT_STATE_DIR,
-    Databases, Limits, Retention, TcAttach, devices,
+    Databases, HostName, Limits, Retention, TcAttach, devices,
     diagnostic::{Diagnostic, Source},
     networks, policy,
     raw::Node,
@@ -18,7 +18,7 @@ use super::{
     values,
 };
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "interfaces",
     "tc_attach",
     "devices",
@@ -27,6 +27,7 @@ const KEYS: [&str; 15] = [
     "policy",
     "epoch",
     "listen",
+    "allowed_hosts",
     "web_config",
     "limits",
     "state_dir",
@@ -84,6 +85,7 @@ fn read<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, file_name: &str) -> Conf
             .get("listen")
             .and_then(|field| values::listen(reader, field))
             .unwrap_or(DEFAULT_LISTEN),
+        allowed_hosts: allowed_hosts(reader, root),
         web_config: web_config(reader, root, directory),
         limits: limits(reader, root),
         ledger: ledger(reader, root, &state_dir),
@@ -110,6 +112,12 @@ fn databases<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -
     let (country, operators) = (path("country"), path("operators"));
     let max_age = fields.get("max_age").and_then(|field| values::max_age(reader, field));
     Databases { country, operators, max_age: max_age.unwrap_or(DEFAULT_MAX_AGE) }
+}
+
+fn allowed_hosts<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Vec<HostName> {
+    let Some(field) = root.get("allowed_hosts") else { return Vec::new() };
+    let items = reader.items(field);
+    items.iter().filter_map(|item| values::host(reader, item)).collect()
 }
 
 fn web_config<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) -> Option<PathBuf> {

@@ -8,6 +8,7 @@ mod convert;
 mod country;
 mod devices;
 mod diagnostic;
+mod host;
 mod networks;
 mod policy;
 mod raw;
@@ -30,6 +31,7 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::country::{codes as country_codes, parse as parse_country};
 use self::diagnostic::{Diagnostic, Source};
+pub use self::host::HostName;
 pub use self::values::{MAX_NAME, check_mac, check_name};
 pub use self::web::{ClientAuth, Curve, Pem, RateLimit, Tls, TlsVersion, WebConfig};
 use crate::{interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
@@ -68,6 +70,8 @@ pub struct Config {
     pub epoch: Duration,
     /// Where metrics and API are served.
     pub listen: SocketAddr,
+    /// Names and addresses by which clients may ask for it besides those it has anyway.
+    pub allowed_hosts: Vec<HostName>,
     /// The file with TLS and passwords for that; `None` for plain HTTP. A relative path starts at the
     /// directory of the configuration file.
     pub web_config: Option<PathBuf>,
@@ -100,6 +104,7 @@ impl Config {
             policy: Policy::default(),
             epoch: DEFAULT_EPOCH,
             listen: DEFAULT_LISTEN,
+            allowed_hosts: Vec::new(),
             web_config: None,
             limits: Limits::default(),
             state_dir: DEFAULT_STATE_DIR.into(),

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{
     diagnostic::quote,
+    host::HostName,
     reader::{Field, Reader, Text},
 };
 use crate::model::Mac;
@@ -308,6 +309,23 @@ pub(super) fn listen<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option<S
     let label = meant.map_or_else(|| example.into(), |address| format!("write `{address}`"));
     reader.refuse(&typed.at, format!("`listen` is no address and port: {}", quote(text)), label);
     None
+}
+
+/// A name or address by which the listener is asked for.
+pub(super) fn host<'a>(reader: &mut Reader<'a>, item: &Field<'a>) -> Option<HostName> {
+    let example = "write a name or an address without a port, like gateway.lan";
+    let typed = reader.text(item, example)?;
+    let host = HostName::parse(typed.text);
+    if host.is_none() {
+        let label = match HostName::of_authority(typed.text) {
+            Some(host) => format!("write it without its port: `{host}`"),
+            None if typed.text.contains('*') => "write each name in full".to_owned(),
+            None => example.to_owned(),
+        };
+        let message = format!("`allowed_hosts` has no name or address: {}", quote(typed.text));
+        reader.refuse(&typed.at, message, label);
+    }
+    host
 }
 
 /// A whole number in a range.

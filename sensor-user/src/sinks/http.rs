@@ -5,11 +5,15 @@
 
 mod api;
 mod auth;
+mod connections;
 mod guard;
+mod hosts;
 mod page;
 pub(crate) mod parameters;
 mod problem;
+mod queue;
 mod tls;
+mod turns;
 pub(crate) mod values;
 mod web;
 
@@ -23,12 +27,15 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State as Extension,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -44,21 +51,40 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::{
+    connections::{Connection, Connections, Ends, Observed, Peer, Place},
     parameters::{Nothing, Parameters},
     problem::{Problem, Problems},
+    queue::{Queue, Scrapes},
 };
 pub use self::{
+    hosts::Names,
     tls::TlsError,
     web::{Settings, Web, WebError},
 };
-use super::metrics::{Format, Metrics};
+use super::{
+    ledger::Patience,
+    metrics::{Format, Metrics},
+};
 use crate::state::Shared;
 
-/// Connections served at once; more wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 32;
-/// Answers rendered at once, so that readers never keep the epoch thread from a CPU.
-const MAX_RENDERING: usize = 1;
-/// Answers that clients have not read yet, together, in KiB. One that is larger still goes out, alone.
+/// Requests of the API that wait while one is answered: one at a time, so that readers never keep the epoch thread from
+/// a CPU. What takes long has ways of its own: scrapes, questions to the ledger, passwords.
+const MAX_WAITING: usize = 12;
+/// Scrapes that wait for a rendering.
+const MAX_SCRAPES: usize = 16;
+/// Questions to the ledger that wait while one is answered.
+const MAX_QUESTIONS: usize = 4;
+/// For an answer from the ledger.
+const QUESTION_TIME: Duration = Duration::from_secs(20);
+/// For the turn, of a request or a question.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So there is always a connection that waits for its client, and whose place the next one can have.
+const _: () = assert!(
+    MAX_WAITING + MAX_QUESTIONS + 2 + MAX_SCRAPES + turns::MAX_WAITING + 1
+        < connections::MAX_CONNECTIONS
+);
+/// Answers that clients have not read yet, together, in KiB. One that is larger still goes out, alone. The scrapes have
+/// as much again for themselves.
 const MAX_UNREAD: u32 = 256 * 1024;
 /// In bytes. Smaller answers go out whatever others read: the connections are their bound.
 const SMALL_ANSWER: usize = 1 << 20;
@@ -74,6 +100,10 @@ const MAX_HEAD: usize = 16 * 1024;
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 /// And after this it is closed, answered in full or not.
 const CONNECTION_GRACE: Duration = Duration::from_secs(30);
+/// A client that takes nothing of its answer for so long does not get the rest.
+const SILENCE: Duration = Duration::from_secs(5);
+/// For a place among the connections, where requests are worked on at all of them for a moment.
+const NO_PLACE: Duration = Duration::from_millis(500);
 /// For open answers to finish when the sensor stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -111,19 +141,26 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 pub struct App {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    rendering: Arc<Semaphore>,
+    requests: Arc<Queue>,
+    questions: Arc<Queue>,
+    scrapes: Arc<Scrapes>,
     unread: Arc<Semaphore>,
+    unread_scrapes: Arc<Semaphore>,
 }
 
 impl App {
     /// The API over a state, and its metrics.
     pub fn new(shared: Arc<Shared>) -> Self {
         let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
+        let unread = || Arc::new(Semaphore::new(MAX_UNREAD as usize));
         Self {
             shared,
             metrics,
-            rendering: Arc::new(Semaphore::new(MAX_RENDERING)),
-            unread: Arc::new(Semaphore::new(MAX_UNREAD as usize)),
+            requests: Arc::new(Queue::new(MAX_WAITING, PATIENCE)),
+            questions: Arc::new(Queue::new(MAX_QUESTIONS, PATIENCE)),
+            scrapes: Arc::new(Scrapes::new(MAX_SCRAPES)),
+            unread: unread(),
+            unread_scrapes: unread(),
         }
     }
 
@@ -148,12 +185,30 @@ impl App {
         &self,
         work: impl FnOnce(&Self) -> Result<Response, Problem> + Send + 'static,
     ) -> Response {
-        let Ok(permit) = Arc::clone(&self.rendering).acquire_owned().await else {
-            return Problem::new(ErrorCode::Stopping, "the sensor is stopping").into_response();
+        self.run(&self.requests, work).await
+    }
+
+    /// The same for a question to the ledger. It ends when it takes too long or the client is gone.
+    async fn ask_ledger(
+        &self,
+        work: impl FnOnce(&Self, &Patience) -> Result<Response, Problem> + Send + 'static,
+    ) -> Response {
+        let (patience, _asker) = Patience::of(PATIENCE + QUESTION_TIME);
+        self.run(&self.questions, move |app| work(app, &patience)).await
+    }
+
+    async fn run(
+        &self,
+        queue: &Queue,
+        work: impl FnOnce(&Self) -> Result<Response, Problem> + Send + 'static,
+    ) -> Response {
+        let turn = match queue.enter().await {
+            Ok(turn) => turn,
+            Err(busy) => return busy.into_response(),
         };
         let app = self.clone();
         let rendered = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             work(&app)
         });
         match rendered.await {
@@ -164,17 +219,22 @@ impl App {
 
     /// An answer that counts as unread until its client has it, or is gone.
     fn answer(&self, content_type: &'static str, text: Vec<u8>) -> Result<Response, Problem> {
-        let size = match text.len() {
-            0..SMALL_ANSWER => 0,
-            length => u32::try_from(length / 1024).unwrap_or(MAX_UNREAD).min(MAX_UNREAD),
-        };
-        let permit = Arc::clone(&self.unread).try_acquire_many_owned(size).map_err(|_busy| {
-            let message = "other clients still read large answers; try again, or ask for less";
-            Problem::new(ErrorCode::Busy, message)
-        })?;
-        let body = Body::from(Bytes::from_owner(Unread { text, _permit: permit }));
+        let body = Body::from(unread(&self.unread, text)?);
         Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
     }
+}
+
+/// Bytes that count as unread until the last client who was given them has them, or is gone.
+fn unread(room: &Arc<Semaphore>, text: Vec<u8>) -> Result<Bytes, Problem> {
+    let size = match text.len() {
+        0..SMALL_ANSWER => 0,
+        length => u32::try_from(length / 1024).unwrap_or(MAX_UNREAD).min(MAX_UNREAD),
+    };
+    let permit = Arc::clone(room).try_acquire_many_owned(size).map_err(|_busy| {
+        let message = "other clients still read large answers; try again, or ask for less";
+        Problem::new(ErrorCode::Busy, message)
+    })?;
+    Ok(Bytes::from_owner(Unread { text, _permit: permit }))
 }
 
 /// The bytes of an answer; they give their room back when they are dropped.
@@ -203,32 +263,28 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let refresher = tokio::spawn(refresh(Arc::clone(&web), Arc::clone(&app.shared)));
     let router = app.router(Arc::clone(&web));
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Connections::default());
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
     loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
         tokio::select! {
             () = stopped(&mut stop) => break,
             // Reaps what has ended.
             Some(_) = connections.join_next() => {}
-            (slot, stream) = accepted => match stream {
-                Ok((stream, _)) => {
-                    let (router, stopping) = (router.clone(), stopping.clone());
-                    let tls = web.tls();
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let peer = Some(Peer::from(peer.ip()));
+                    let local = stream.local_addr().ok().map(|address| address.ip());
+                    let Some(place) = place(&places, peer).await else { continue };
+                    let (router, stopping, tls) = (router.clone(), stopping.clone(), web.tls());
                     connections.spawn(async move {
-                        let _slot = slot;
-                        match tls {
-                            None => connection(stream, router, stopping).await,
-                            Some(tls) => match handshake(stream, tls, stopping.clone()).await {
-                                Ok(stream) => connection(stream, router, stopping).await,
-                                Err(error) => {
-                                    tracing::debug!(%error, "no TLS handshake");
-                                }
-                            },
+                        let connection = Arc::clone(&place.connection);
+                        let ends = Ends { local, peer };
+                        tokio::select! {
+                            () = secured(stream, tls, (router, ends), &connection, stopping) => {}
+                            () = connection.is_dispensable() => {
+                                tracing::debug!("closed an HTTP connection for another");
+                            }
                         }
                     });
                 }
@@ -257,7 +313,42 @@ pub async fn serve_stream(
     web: Arc<Web>,
     stop: watch::Receiver<bool>,
 ) {
-    connection(stream, app.router(web), stop).await;
+    let known = Arc::new(Connection::new(None));
+    connection(stream, (app.router(web), Ends::default()), &known, stop).await;
+}
+
+/// A place for a new connection; requests are worked on at all of them for moments only.
+async fn place(places: &Arc<Connections>, peer: Option<Peer>) -> Option<Place> {
+    let tried = timeout(NO_PLACE, async {
+        loop {
+            match places.enter(peer) {
+                Some(place) => return place,
+                None => sleep(Duration::from_millis(5)).await,
+            }
+        }
+    });
+    let place = tried.await.ok();
+    if place.is_none() {
+        tracing::debug!("closed an HTTP connection: requests are worked on at all others");
+    }
+    place
+}
+
+/// Serves a connection, with TLS where there is any.
+async fn secured(
+    stream: TcpStream,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    service: (Router, Ends),
+    known: &Arc<Connection>,
+    stopping: watch::Receiver<bool>,
+) {
+    match tls {
+        None => connection(stream, service, known, stopping).await,
+        Some(tls) => match handshake(stream, tls, stopping.clone()).await {
+            Ok(stream) => connection(stream, service, known, stopping).await,
+            Err(error) => tracing::debug!(%error, "no TLS handshake"),
+        },
+    }
 }
 
 /// Waits until `stop` says true or its sender is gone.
@@ -303,30 +394,53 @@ async fn handshake(
 /// A slow client holds one connection, and not for long.
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    router: Router,
+    (router, ends): (Router, Ends),
+    known: &Arc<Connection>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ends);
+        let (work, answer) = (known.work(), router.call(request));
+        async move {
+            let _work = work;
+            answer.await
+        }
+    });
+    let stream = Observed { stream, connection: Arc::clone(known) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = sleep(CONNECTION_LIFETIME) => None,
         () = stopped(&mut stop) => None,
+        () = silent(known) => return,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            timeout(CONNECTION_GRACE, connection).await.unwrap_or(Ok(()))
+            tokio::select! {
+                ended = timeout(CONNECTION_GRACE, connection) => ended.unwrap_or(Ok(())),
+                () = silent(known) => return,
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection broke");
     }
+}
+
+/// Ends when a client has taken nothing for too long, while there is something for it.
+async fn silent(known: &Connection) {
+    while known.is_worked_on() || known.silence() < SILENCE {
+        sleep(SILENCE / 10).await;
+    }
+    tracing::debug!("closed an HTTP connection whose client takes no answer");
 }
 
 /// Whether the process answers.
@@ -358,12 +472,17 @@ async fn serve_metrics(
     let accept =
         headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let format = Format::negotiate(&accept.collect::<Vec<_>>().join(","));
-    app.render(move |app| {
-        let mut answer = app.answer(format.content_type(), app.metrics.render(format).into())?;
-        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
-        Ok(answer)
-    })
-    .await
+    let rendering = {
+        let app = app.clone();
+        move || unread(&app.unread_scrapes, app.metrics.render(format).into())
+    };
+    match app.scrapes.get(format, rendering).await {
+        Ok(text) => {
+            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+            (headers, Body::from(text)).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub fn check(path: &Path) -> Result<()> {
             println!("database: {} ({}), {}", database.role, database.kind, database.source);
         }
     }
-    findings.note(http::Settings::load(config.web_config.as_deref()));
+    findings.note(http::Settings::load(config.web_config.as_deref(), &http::Names::new(&config)));
     if running {
         println!("running: a labgate counts in this network namespace; its port is not tested");
     } else {

@@ -23,7 +23,7 @@ use super::{
     },
     problem::{Problem, Problems, shown},
 };
-use crate::sinks::ledger;
+use crate::sinks::ledger::{self, LedgerError, Patience};
 use crate::state::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef, State};
 
 const JSON: &str = "application/json";
@@ -99,16 +99,19 @@ async fn destinations(
     Parameters(parameters): Parameters<DestinationParameters>,
 ) -> Response {
     let query = DestinationQuery::from(parameters);
-    app.render(move |app| {
+    let Some(period) = query.period else {
+        let answer = move |app: &App| {
+            let state = app.shared.snapshot();
+            require_device(&state, query.device.as_ref())?;
+            json(app, &state.destination_list(&query))
+        };
+        return app.render(answer).await;
+    };
+    app.ask_ledger(move |app, patience| {
         let state = app.shared.snapshot();
         require_device(&state, query.device.as_ref())?;
-        match query.period {
-            None => json(app, &state.destination_list(&query)),
-            Some(period) => {
-                let state = of_period(&state, period, query.device.as_ref())?;
-                json(app, &state.destination_list(&query))
-            }
-        }
+        let state = of_period(&state, period, query.device.as_ref(), patience)?;
+        json(app, &state.destination_list(&query))
     })
     .await
 }
@@ -153,14 +156,22 @@ fn of_period(
     state: &State,
     period: (u64, u64),
     device: Option<&DeviceRef>,
+    patience: &Patience,
 ) -> Result<State, Problem> {
     let Some(keeping) = state.keeping() else {
         let message = "the sensor keeps no ledger (`ledger: off`), so it knows of no period";
         let parameter = if period.0 == 0 { "until" } else { "from" };
         return Err(Problem::new(ErrorCode::BadParameter, message).with_parameter(parameter));
     };
-    ledger::period(&keeping.path, period, device, state.setup().clone())
-        .map_err(|error| Problem::new(ErrorCode::Internal, format!("the ledger: {error}")))
+    ledger::period(&keeping.path, period, device, state.setup().clone(), patience).map_err(
+        |error| {
+            let code = match error {
+                LedgerError::Stopped => ErrorCode::Busy,
+                _ => ErrorCode::Internal,
+            };
+            Problem::new(code, format!("the ledger: {error}"))
+        },
+    )
 }
 
 fn json(app: &App, answer: &impl Serialize) -> Result<Response, Problem> {

@@ -9,10 +9,13 @@ use std::{
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
+use super::{connections::Peer, turns::Turns};
 use crate::config::RateLimit;
 
+/// The lowest cost that bcrypt knows.
+const MIN_COST: u32 = 4;
 /// Salt and hash of a password that nobody has, in bcrypt's form; a cost goes before it.
 const NOBODY: &str = ".....................................................";
 
@@ -20,52 +23,56 @@ const NOBODY: &str = ".....................................................";
 #[derive(Debug)]
 pub(super) struct Users {
     hashes: BTreeMap<String, String>,
-    /// What an unknown user's password is compared with: it takes as long as with a known one.
-    nobody: String,
+    /// The highest cost of all hashes: whoever is not admitted waits for as long as that takes, or the time would tell
+    /// which users there are.
+    cost: u32,
     /// A keyed digest of the password that was right last, by user. bcrypt is slow on purpose, and a
     /// scrape comes every few seconds. Only right ones are kept, so nobody can crowd them out.
     right: Mutex<HashMap<String, [u8; 32]>>,
     /// Makes the digests worthless outside of this process.
     key: [u8; 32],
-    /// Hashing takes a whole CPU: one at a time.
-    hashing: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl Users {
     /// `None` where there are no users: then nobody is asked.
     pub(super) fn new(hashes: &BTreeMap<String, String>) -> std::io::Result<Option<Self>> {
-        let costs = hashes.values().filter_map(|hash| hash.parse::<bcrypt::HashParts>().ok());
-        let Some(cost) = costs.map(|parts| parts.get_cost()).max() else { return Ok(None) };
+        let costs = hashes.values().filter_map(|hash| cost_of(hash));
+        let Some(cost) = costs.max() else { return Ok(None) };
         let mut key = [0; 32];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut key)?;
         Ok(Some(Self {
             hashes: hashes.clone(),
-            nobody: format!("$2b${cost:02}${NOBODY}"),
+            cost,
             right: Mutex::default(),
             key,
-            hashing: Arc::new(Semaphore::new(1)),
+            turns: Arc::default(),
         }))
     }
 
-    /// Whether a request comes from one of them (RFC 7617).
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some((user, password)) = credentials(headers) else { return false };
-        let known = self.hashes.get(&user);
-        let hash = known.unwrap_or(&self.nobody).clone();
-        let digest = self.digest(&user, &hash, &password);
-        if known.is_some() && self.right().get(&user) == Some(&digest) {
-            return true;
+    /// Whether a request comes from one of them (RFC 7617); `peer` is who sent it.
+    pub(super) async fn admit(&self, headers: &HeaderMap, peer: Option<Peer>) -> Admission {
+        let Some((user, password)) = credentials(headers) else { return Admission::Refused };
+        let known = self.hashes.get(&user).cloned();
+        let digest = known.as_ref().map(|hash| self.digest(&user, hash, &password));
+        if digest.is_some() && self.right().get(&user) == digest.as_ref() {
+            return Admission::Admitted;
         }
-        let Ok(permit) = Arc::clone(&self.hashing).acquire_owned().await else { return false };
+        let Some(turn) = self.turns.wait(peer).await else { return Admission::Busy };
+        let cost = self.cost;
         let compared = spawn_blocking(move || {
-            let _permit = permit;
-            bcrypt::verify(password, &hash).unwrap_or(false)
+            let _turn = turn;
+            is_right(&password, known.as_deref(), cost)
         });
-        let is_right = known.is_some() && compared.await.unwrap_or(false);
-        if is_right {
-            self.right().insert(user, digest);
+        let is_right = compared.await.unwrap_or(false);
+        self.turns.was(peer, is_right);
+        match digest {
+            Some(digest) if is_right => {
+                self.right().insert(user, digest);
+                Admission::Admitted
+            }
+            _ => Admission::Refused,
         }
-        is_right
     }
 
     fn right(&self) -> MutexGuard<'_, HashMap<String, [u8; 32]>> {
@@ -80,6 +87,47 @@ impl Users {
             digest.update(part);
         }
         digest.finalize().into()
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is a user's.
+    Admitted,
+    /// It is nobody's.
+    Refused,
+    /// Too many passwords wait to be looked at.
+    Busy,
+}
+
+/// Compares a password with a user's hash; where it is wrong, or there is no such user, this takes as long as a hash of the
+/// given cost.
+fn is_right(password: &[u8], hash: Option<&str>, cost: u32) -> bool {
+    let right = hash.is_some_and(|hash| bcrypt::verify(password, hash).unwrap_or(false));
+    if !right {
+        for cost in rest(hash.and_then(cost_of), cost) {
+            // It is right for nobody.
+            let _wrong = bcrypt::verify(password, &nobody(cost));
+        }
+    }
+    right
+}
+
+fn cost_of(hash: &str) -> Option<u32> {
+    hash.parse::<bcrypt::HashParts>().ok().map(|parts| parts.get_cost())
+}
+
+fn nobody(cost: u32) -> String {
+    format!("$2b${cost:02}${NOBODY}")
+}
+
+/// The costs that together take as long as `most`, after one of the cost `spent`: each doubles the time, and
+/// 2^n + 2^n + 2^(n+1) + ... + 2^(m-1) = 2^m.
+fn rest(spent: Option<u32>, most: u32) -> std::ops::Range<u32> {
+    match spent {
+        Some(spent) => spent.max(MIN_COST)..most,
+        None => most..most + 1,
     }
 }
 
@@ -133,6 +181,10 @@ mod tests {
         headers
     }
 
+    async fn admit(users: &Users, text: &str) -> Admission {
+        users.admit(&ask(text), None).await
+    }
+
     fn users() -> Users {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let other = bcrypt::hash("of another: with a colon", 5).unwrap();
@@ -144,12 +196,13 @@ mod tests {
     async fn only_the_right_password_of_the_user() {
         let users = users();
         for _ in 0..2 {
-            assert!(users.admit(&ask("lab:secret")).await);
-            assert!(users.admit(&ask("other:of another: with a colon")).await);
+            assert_eq!(admit(&users, "lab:secret").await, Admission::Admitted);
+            let other = "other:of another: with a colon";
+            assert_eq!(admit(&users, other).await, Admission::Admitted);
             for wrong in
                 ["lab:Secret", "lab:", "lab", ":secret", "other:secret", "nobody:secret", ""]
             {
-                assert!(!users.admit(&ask(wrong)).await, "{wrong}");
+                assert_eq!(admit(&users, wrong).await, Admission::Refused, "{wrong}");
             }
         }
         // Nothing but what was right is remembered.
@@ -163,20 +216,66 @@ mod tests {
         for header in ["", "Basic", "Basic !", "Bearer bGFiOnNlY3JldA==", "Basic bGFi"] {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, header.parse().unwrap());
-            assert!(!users.admit(&headers).await, "{header}");
+            assert_eq!(users.admit(&headers, None).await, Admission::Refused, "{header}");
         }
-        assert!(!users.admit(&HeaderMap::new()).await);
+        assert_eq!(users.admit(&HeaderMap::new(), None).await, Admission::Refused);
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, "basic  bGFiOnNlY3JldA==".parse().unwrap());
-        assert!(users.admit(&headers).await);
+        assert_eq!(users.admit(&headers, None).await, Admission::Admitted);
     }
 
-    /// Or the time would tell who exists.
     #[test]
-    fn nobody_takes_as_long_as_the_slowest_user() {
-        let users = users();
-        assert_eq!(users.nobody.parse::<bcrypt::HashParts>().unwrap().get_cost(), 5);
-        assert!(!bcrypt::verify("secret", &users.nobody).unwrap());
+    fn who_is_refused_has_waited_for_the_most_expensive_hash() {
+        let work = |costs: std::ops::Range<u32>| costs.map(|cost| 1_u64 << cost).sum::<u64>();
+        for spent in MIN_COST..=12 {
+            assert_eq!((1 << spent) + work(rest(Some(spent), 12)), 1 << 12, "{spent}");
+        }
+        assert_eq!(work(rest(None, 12)), 1 << 12);
+        // A cost of 4 takes a 32nd of one of 9; the best of three measurements, for a busy machine.
+        let cheap = bcrypt::hash("secret", 4).unwrap();
+        let time = |hash: Option<&str>| {
+            let once = || {
+                let began = Instant::now();
+                assert!(!is_right(b"wrong", hash, 9));
+                began.elapsed()
+            };
+            (0..3).map(|_| once()).min().unwrap()
+        };
+        let (known, unknown) = (time(Some(&cheap)), time(None));
+        assert!(known < unknown * 3 && unknown < known * 3, "{known:?} {unknown:?}");
+        assert!(is_right(b"secret", Some(&cheap), 9));
+        assert!(!bcrypt::verify("secret", &nobody(4)).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_right_password_does_not_wait_behind_wrong_ones() {
+        const WRONG: usize = 24;
+        let hash = bcrypt::hash("secret", 7).unwrap();
+        let users = Users::new(&[("lab".to_owned(), hash)].into()).unwrap().unwrap();
+        let users = Arc::new(users);
+        let began = Instant::now();
+        assert_eq!(admit(&users, "lab:wrong").await, Admission::Refused);
+        let one = began.elapsed();
+        let wrong: Vec<_> = (0..WRONG)
+            .map(|number| {
+                let users = Arc::clone(&users);
+                tokio::spawn(async move { admit(&users, &format!("lab:{number}")).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let before = Instant::now();
+        assert_eq!(admit(&users, "lab:secret").await, Admission::Admitted);
+        let waited = before.elapsed();
+        assert!(wrong.iter().any(|task| !task.is_finished()), "none of the wrong ones waits");
+        assert!(waited < one * 12, "{waited:?}, where one takes {one:?}");
+        let mut busy = 0;
+        for task in wrong {
+            match task.await.unwrap() {
+                Admission::Busy => busy += 1,
+                other => assert_eq!(other, Admission::Refused),
+            }
+        }
+        assert!(busy >= WRONG - super::super::turns::MAX_WAITING - 1, "{busy}");
     }
 
     #[test]

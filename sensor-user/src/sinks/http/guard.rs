@@ -14,17 +14,20 @@ use super::{parameters::well_formed, problem::Problem};
 /// Longest path and query, in bytes; a filter of everything that there is takes a tenth.
 pub(super) const MAX_TARGET: usize = 4096;
 
-/// Refuses what no path could do anything with, and has browsers take each answer for what it is.
+/// Refuses what no path could do anything with.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let mut response = match check(&request) {
+    match check(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
-    };
+    }
+}
+
+/// Has browsers take an answer for what it is.
+pub(super) fn harden(response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // What was counted a second ago is out of date, and nobody else's to keep.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 fn check(request: &Request) -> Result<(), Problem> {

@@ -35,6 +35,7 @@ impl Problem {
             ErrorCode::TooLong => StatusCode::URI_TOO_LONG,
             ErrorCode::NotFound | ErrorCode::UnknownDevice => StatusCode::NOT_FOUND,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             ErrorCode::NotReady | ErrorCode::Busy | ErrorCode::Stopping => {
@@ -76,6 +77,9 @@ pub(super) enum Problems {
     /// The path and its query are too long.
     #[response(status = 414)]
     TooLong(ErrorAnswer),
+    /// The name that was asked for is not the listener's, nor in `allowed_hosts`.
+    #[response(status = 421)]
+    Misdirected(ErrorAnswer),
     /// There were too many requests, by the web configuration.
     #[response(status = 429)]
     TooManyRequests(ErrorAnswer),

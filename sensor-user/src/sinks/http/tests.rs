@@ -1,6 +1,8 @@
 mod description;
 mod hostile;
+mod hosts;
 mod lists;
+mod load;
 mod page;
 
 use std::net::Ipv4Addr;
@@ -71,7 +73,7 @@ impl Server {
     }
 
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
-        let rest = "HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n";
+        let rest = "HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         self.exchange(&format!("{method} {path} {rest}")).await
     }
 
@@ -98,7 +100,7 @@ async fn every_page_answers() {
     assert_eq!(status, 200);
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(body.contains("\nlabgate_epochs_total 1\n"), "{body}");
-    let asked = "GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\naccept: text/plain;q=0.5\r\naccept: application/openmetrics-text\r\n\r\n";
+    let asked = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\naccept: text/plain;q=0.5\r\naccept: application/openmetrics-text\r\n\r\n";
     let (_, head, body) = server.exchange(asked).await;
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0;"), "{head}");
     assert!(
@@ -168,7 +170,10 @@ async fn users_and_their_rate_are_guarded_on_every_page() {
          basic_auth_users: {{ lab: {hash} }}\nrate_limit: {{ interval: 1h, burst: 6 }}\n"
     );
     std::fs::write(&path, text).unwrap();
-    let server = server_with(Duration::from_secs(1), Settings::load(Some(&path)).unwrap());
+    let server = server_with(
+        Duration::from_secs(1),
+        Settings::load(Some(&path), &Names::default()).unwrap(),
+    );
     for page in ["/healthz", "/metrics", "/api/v1/status", "/nowhere"] {
         let (status, head, body) = server.get(page).await;
         assert_eq!(status, 401, "{page}");
@@ -178,7 +183,7 @@ async fn users_and_their_rate_are_guarded_on_every_page() {
     }
     let ask = |credentials| {
         format!(
-            "GET /healthz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              authorization: Basic {credentials}\r\n\r\n"
         )
     };
@@ -194,7 +199,7 @@ async fn users_and_their_rate_are_guarded_on_every_page() {
 async fn stopping_ends_the_server_and_frees_the_port() {
     let Server { address, stop, task, shared: _shared } = server(Duration::from_secs(1));
     let mut idle = TcpStream::connect(address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: bench\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     idle.read_exact(&mut [0; 12]).await.unwrap();
     stop.send(true).unwrap();
     // An idle connection is closed at once, not when the grace is over.

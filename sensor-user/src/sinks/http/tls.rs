@@ -10,6 +10,7 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup, ring},
+    pki_types::CertificateDer,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
@@ -72,6 +73,12 @@ pub(super) fn server_config(tls: &Tls) -> Result<ServerConfig, TlsError> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     Ok(config)
+}
+
+/// The certificate that the listener shows.
+pub(super) fn certificate(tls: &Tls) -> Result<Option<CertificateDer<'static>>, TlsError> {
+    let all = Part::new("the certificate", &tls.cert).certificates()?;
+    Ok(all.into_iter().next())
 }
 
 /// Files that the configuration names.

@@ -16,7 +16,10 @@ use axum::{
 use sensor_common::report::ErrorCode;
 
 use super::{
-    auth::{Limiter, Users},
+    auth::{Admission, Limiter, Users},
+    connections::{Ends, Peer},
+    guard::harden,
+    hosts::{Hosts, Names},
     problem::Problem,
     tls,
 };
@@ -48,29 +51,34 @@ pub struct Settings {
     headers: Vec<(HeaderName, HeaderValue)>,
     users: Option<Users>,
     limiter: Option<Limiter>,
+    hosts: Hosts,
     /// The file and those it names, as they were when they were read.
     files: Mutex<Vec<Watched>>,
 }
 
 impl Settings {
-    /// Reads a web configuration and the files that it names; without one it is plain HTTP for everybody.
+    /// Reads a web configuration and the files that it names, for a listener of these names; without one it is plain HTTP for everybody.
     /// Logs what is probably not meant.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with the file, else the first thing that is wrong with one it names.
-    pub fn load(path: Option<&Path>) -> Result<Self, WebError> {
-        let Some(path) = path else { return Ok(Self::default()) };
+    pub fn load(path: Option<&Path>, names: &Names) -> Result<Self, WebError> {
+        let names = names.clone();
+        let Some(path) = path else {
+            return Ok(Self { hosts: Hosts::new(names, None), ..Self::default() });
+        };
         // Watched before they are read: what changes meanwhile is read once more.
         let mut files = vec![Watched::new(path)];
         let config = config::load_web(path)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let mut server = None;
+        let (mut server, mut certificate) = (None, None);
         if let Some(tls) = &config.tls {
             files.extend(tls::files(tls).iter().map(|path| Watched::new(path)));
             server = Some(Arc::new(tls::server_config(tls)?));
+            certificate = tls::certificate(tls)?;
             if let Some(warning) = tls::exposed_key(tls, path) {
                 tracing::warn!("{warning}");
             }
@@ -85,6 +93,7 @@ impl Settings {
             headers: headers.collect(),
             users: Users::new(&config.users)?,
             limiter: config.rate_limit.map(Limiter::new),
+            hosts: Hosts::new(names, certificate),
             files: Mutex::new(files),
         })
     }
@@ -130,7 +139,7 @@ impl Web {
         if !current.changed() {
             return;
         }
-        let outcome = Settings::load(current.path.as_deref());
+        let outcome = Settings::load(current.path.as_deref(), current.hosts.names());
         let succeeded = outcome.is_ok();
         match outcome {
             Ok(settings) => {
@@ -163,25 +172,38 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let settings = web.current();
-    let mut response = if settings.limiter.as_ref().is_some_and(|l| !l.admit(Instant::now())) {
+    let ends = request.extensions().get::<Ends>().copied().unwrap_or_default();
+    let parts = (request.uri(), request.headers(), request.version());
+    let mut response = if let Err(problem) = settings.hosts.check(parts, ends.local) {
+        problem.into_response()
+    } else if settings.limiter.as_ref().is_some_and(|l| !l.admit(Instant::now())) {
         Problem::new(ErrorCode::TooManyRequests, "too many requests, by `rate_limit`")
             .into_response()
-    } else if is_admitted(&settings, request.headers()).await {
-        next.run(request).await
     } else {
-        let reason = "a user name and a password are needed, by `basic_auth_users`";
-        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"labgate\", charset=\"UTF-8\"")];
-        (challenge, Problem::new(ErrorCode::Unauthorized, reason)).into_response()
+        match admission(&settings, request.headers(), ends.peer).await {
+            Admission::Admitted => next.run(request).await,
+            Admission::Refused => {
+                let reason = "a user name and a password are needed, by `basic_auth_users`";
+                let challenge =
+                    [(header::WWW_AUTHENTICATE, "Basic realm=\"labgate\", charset=\"UTF-8\"")];
+                (challenge, Problem::new(ErrorCode::Unauthorized, reason)).into_response()
+            }
+            Admission::Busy => {
+                let reason = "too many passwords are waiting to be checked; try again";
+                Problem::new(ErrorCode::Busy, reason).into_response()
+            }
+        }
     };
+    harden(&mut response);
     for (name, value) in &settings.headers {
         response.headers_mut().insert(name, value.clone());
     }
     response
 }
 
-async fn is_admitted(settings: &Settings, headers: &HeaderMap) -> bool {
+async fn admission(settings: &Settings, headers: &HeaderMap, peer: Option<Peer>) -> Admission {
     match &settings.users {
-        None => true,
-        Some(users) => users.admit(headers).await,
+        None => Admission::Admitted,
+        Some(users) => users.admit(headers, peer).await,
     }
 }

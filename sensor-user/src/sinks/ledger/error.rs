@@ -69,12 +69,24 @@ pub enum LedgerError {
         "it has captures, whose packets would be taken for the sensor's; name another file at `ledger`"
     )]
     OfCaptures,
+    /// Whoever asked had no more patience.
+    #[error("the answer took too long; ask for a shorter period, or for one device")]
+    Stopped,
     /// What SQLite says.
     #[error("{0}")]
-    Sqlite(#[from] Error),
+    Sqlite(#[source] Error),
     /// A record is not what was written.
     #[error("a record can't be decoded: {0}")]
     Record(#[from] postcard::Error),
+}
+
+impl From<Error> for LedgerError {
+    fn from(error: Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => Self::Stopped,
+            _ => Self::Sqlite(error),
+        }
+    }
 }
 
 impl LedgerError {
@@ -84,7 +96,11 @@ impl LedgerError {
             Self::Sqlite(error) => error.sqlite_error_code(),
             Self::Record(_) | Self::NotOurs => return Trouble::Damaged,
             Self::InUse => return Trouble::Busy,
-            Self::Open { .. } | Self::Newer(_) | Self::OfSensor | Self::OfCaptures => {
+            Self::Open { .. }
+            | Self::Newer(_)
+            | Self::Stopped
+            | Self::OfSensor
+            | Self::OfCaptures => {
                 return Trouble::Failed;
             }
         };

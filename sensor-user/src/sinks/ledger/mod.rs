@@ -20,6 +20,7 @@ mod file;
 mod fold;
 mod keeper;
 mod open;
+mod patience;
 mod pending;
 mod period;
 mod proof;
@@ -39,6 +40,7 @@ pub use self::{
     error::{LedgerError, Trouble},
     fold::Snapshot,
     keeper::Keeper,
+    patience::{Asker, Patience},
     period::period,
     restore::{KnownDevice, Restored},
     writer::{Answer, Port, Request, Servant, Wants, Writer},

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use rusqlite::Connection;
 
 use super::{
-    LedgerError, file, int,
+    LedgerError, Patience, file, int,
     pending::{MINUTE, NANOS},
     restore,
 };
@@ -23,14 +23,17 @@ const NANOS_OF_MILLI: i64 = 1_000_000;
 ///
 /// # Errors
 ///
-/// When the file can't be read.
+/// When the file can't be read, or the patience is over.
 pub fn period(
     path: &Path,
     (from, until): (u64, u64),
     device: Option<&DeviceRef>,
     setup: Setup,
+    patience: &Patience,
 ) -> Result<State, LedgerError> {
     let mut connection = file::open_to_read(path)?;
+    patience.hold(&mut connection)?;
+    patience.check()?;
     // One moment for everything.
     let connection = connection.transaction()?;
     // What is not of the period takes no row from what is.
@@ -46,10 +49,12 @@ pub fn period(
         restored.devices.iter().map(|device| (device.id, device.info())).collect();
     let is_asked = |info: &DeviceInfo| device.is_none_or(|device| device.is(info));
     for (id, info) in infos.iter().filter(|(_, info)| is_asked(info)) {
+        patience.check()?;
         let rows = rows(&connection, *id, from, until)?;
         state.restore_device(info, None, rows.into_iter());
     }
     for (record, _) in restored.epochs(DeviceId::of_ledger)? {
+        patience.check()?;
         if (from..until).contains(&(record.ended / NANOS / MINUTE * MINUTE * NANOS)) {
             let devices: Vec<_> = infos.values().cloned().collect();
             state.apply(&record, &devices);

@@ -9,7 +9,7 @@ async fn browse(server: &Server) -> (u16, String, String) {
     let accept = "accept: text/html,application/xhtml+xml,*/*;q=0.8";
     server
         .exchange(&format!(
-            "GET / HTTP/1.1\r\nhost: bench\r\n{accept}\r\nconnection: close\r\n\r\n"
+            "GET / HTTP/1.1\r\nhost: localhost\r\n{accept}\r\nconnection: close\r\n\r\n"
         ))
         .await
 }

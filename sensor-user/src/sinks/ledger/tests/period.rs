@@ -38,7 +38,13 @@ fn a_period_holds_its_minutes_and_nothing_else() {
             only.apply(record, sensor.inventory.devices());
         }
         let ask = |query: &DestinationQuery| {
-            let state = period(&path, (from, until), query.device.as_ref(), setup(&config));
+            let state = period(
+                &path,
+                (from, until),
+                query.device.as_ref(),
+                setup(&config),
+                &Patience::default(),
+            );
             state.unwrap().destination_list(query)
         };
         let mut asked = ask(&all);
@@ -66,4 +72,30 @@ fn a_period_holds_its_minutes_and_nothing_else() {
     let whole = audit(&path, 0, u64::MAX).unwrap();
     assert_eq!(whole.balance.seen_packets, sensor.state.books().seen.packets);
     assert_eq!((whole.epochs, whole.interfaces[0].rx_packets), (80, 80_000));
+}
+
+/// SQLite itself stops, and not only what is done between its queries.
+#[test]
+fn a_question_stops_when_the_patience_is_over() {
+    const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                           SELECT count(*) FROM n";
+    let ends = |patience: &Patience| {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        patience.hold(&mut connection).unwrap();
+        let answer: Result<i64, _> = connection.query_row(ENDLESS, [], |row| row.get(0));
+        matches!(LedgerError::from(answer.unwrap_err()), LedgerError::Stopped)
+    };
+    let (short, _asker) = Patience::of(std::time::Duration::from_millis(20));
+    assert!(ends(&short));
+    let (long, asker) = Patience::of(std::time::Duration::from_secs(3600));
+    let leaves = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(asker);
+    });
+    assert!(ends(&long));
+    leaves.join().unwrap();
+    let (_dir, path) = file();
+    drop(Sensor::start(&path, &config()));
+    let asked = period(&path, (0, u64::MAX), None, setup(&config()), &long);
+    assert!(matches!(asked, Err(LedgerError::Stopped)));
 }
