@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use sensor_common::report;
+use sensor_common::{parse::Captured, report};
 
 pub use self::engine::EngineError;
 use self::{
@@ -197,11 +197,12 @@ impl Replay {
     ) -> Result<Option<Fault>, ReplayError> {
         let (mut from, mut to) = (u64::MAX, 0);
         let fault = loop {
-            let Record { frame, time } = match capture.read() {
+            let Record { octets, wire_len, time, .. } = match capture.read() {
                 Ok(Some(record)) => record,
-                Ok(None) => break self.lacks().or_else(|| capture.left_out()),
+                Ok(None) => break self.lacks().or_else(|| capture.doubts()),
                 Err(fault) => break Some(fault),
             };
+            let frame = Captured { octets, wire_len };
             let own_time = time;
             let time = time.unwrap_or(self.clock.latest());
             if self.clock.ends(time) {

@@ -4,7 +4,9 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 
+pub(crate) const NULL: u32 = 0;
 pub(crate) const ETHERNET: u32 = 1;
+pub(crate) const RAW: u32 = 101;
 pub(crate) const SLL: u32 = 113;
 pub(crate) const SLL2: u32 = 276;
 /// `USB_LINUX_MMAPPED`: no Ethernet.
@@ -52,8 +54,13 @@ impl Pcap {
     }
 
     fn with_magic(order: Order, magic: u32, link: u32) -> Self {
+        Self::with_version(order, magic, 4, link)
+    }
+
+    /// With the minor version of the format.
+    pub(crate) fn with_version(order: Order, magic: u32, minor: u16, link: u32) -> Self {
         let mut octets = order.u32(magic).to_vec();
-        octets.extend([order.u16(2), order.u16(4)].concat());
+        octets.extend([order.u16(2), order.u16(minor)].concat());
         octets.extend([0, 0, 65_535, link].map(|word| order.u32(word)).concat());
         Self { order, octets }
     }
@@ -130,6 +137,15 @@ impl PcapNg {
     pub(crate) fn simple(self, frame: &[u8], wire_len: u32) -> Self {
         let head = self.order.u32(wire_len).to_vec();
         self.block(3, &[head, padded(frame)].concat())
+    }
+
+    /// An enhanced packet with its flags.
+    pub(crate) fn flagged(self, interface: u32, frame: &[u8], flags: u32) -> Self {
+        let order = self.order;
+        let len = u32::try_from(frame.len()).unwrap();
+        let head = [interface, 0, 0, len, len].map(|word| order.u32(word)).concat();
+        let options = [&order.u16(2)[..], &order.u16(4), &order.u32(flags), &[0; 4]].concat();
+        self.block(6, &[head, padded(frame), options].concat())
     }
 
     /// A packet block as it was before the enhanced ones.

@@ -10,7 +10,7 @@ const CHUNK: usize = 1 << 20;
 /// The octets of a capture. One record is in memory at a time; who reads it bounds its length.
 pub(super) struct Input {
     reader: BufReader<Box<dyn Read>>,
-    is_gzipped: bool,
+    is_compressed: bool,
     /// Grows to the longest record and stays that long, so that nothing has to be zeroed.
     buffer: Vec<u8>,
     /// Octets of the record so far.
@@ -20,9 +20,9 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(reader: Box<dyn Read>, is_gzipped: bool) -> Self {
+    pub(super) fn new(reader: Box<dyn Read>, is_compressed: bool) -> Self {
         let reader = BufReader::with_capacity(CHUNK, reader);
-        Self { reader, is_gzipped, buffer: Vec::new(), len: 0, at: 0 }
+        Self { reader, is_compressed, buffer: Vec::new(), len: 0, at: 0 }
     }
 
     /// Goes to the record behind this one; false where the input ends with this one.
@@ -87,6 +87,6 @@ impl Input {
     }
 
     const fn offset(&self) -> Offset {
-        Offset { at: self.at, is_gzipped: self.is_gzipped }
+        Offset { at: self.at, is_compressed: self.is_compressed }
     }
 }

@@ -1,60 +1,78 @@
 //! The pcap format (draft-ietf-opsawg-pcap): a header, then records.
 
-use pcap_parser::{
-    LegacyPcapBlock, PcapError,
-    nom::{Err, IResult, Needed},
-    parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
-};
+use super::{Fault, Found, MAX_FRAME, Way, input::Input, linktype::LinkType};
 
-use super::{Fault, Found, MAX_FRAME, input::Input, linktype::LinkType};
+const MICROSECONDS: u32 = 0xa1b2_c3d4;
+const NANOSECONDS: u32 = 0xa1b2_3c4d;
+/// Of Linux's first ring buffers (Kuznetzov's patch): a record tells interface and protocol besides.
+const MODIFIED: u32 = 0xa1b2_cd34;
 
-/// The only major version there is.
-const VERSION: u16 = 2;
 const FILE_HEADER: usize = 24;
 const RECORD_HEADER: usize = 16;
-/// Of the variant of Linux's first ring buffers, which tells the interface besides.
 const MODIFIED_RECORD_HEADER: usize = 24;
 
-/// The part of the network field that is the link type; above it stands the length of the FCS.
-const LINK_TYPE: u32 = 0x03ff_ffff;
+/// The only major version there is, but for DG/UX, whose tcpdump calls it 543 (libpcap, `sf-pcap.c`).
+const VERSION: u32 = 2;
+const VERSION_DG_UX: u32 = 543;
 
-type ParseRecord = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
+/// The part of the network field that is the link type.
+const LINK_TYPE: u32 = 0x03ff_ffff;
+/// Set where the four bits on top are the length of the FCS behind each frame, in units of 16 bits.
+const FCS_PRESENT: u32 = 0x0400_0000;
 
 pub(super) struct Pcap {
-    parse: ParseRecord,
+    is_big_endian: bool,
     record_header: usize,
     /// What a fraction of a second counts, in nanoseconds.
     resolution: u64,
+    lengths: Lengths,
     link: LinkType,
+    /// Octets behind each frame.
+    fcs: u32,
+}
+
+/// In which order a record has the two lengths: until version 2.3 the one on the wire came first, and some
+/// programs wrote that version's number and already the new order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lengths {
+    CapturedFirst,
+    WireFirst,
+    SmallerIsCaptured,
 }
 
 impl Pcap {
     /// Reads the header, whose first four octets are in the input.
     pub(super) fn new(input: &mut Input) -> Result<Self, Fault> {
-        let start = input.octets().to_vec();
-        if matches!(parse_pcap_header(&start), Err(Err::Error(_) | Err::Failure(_))) {
-            return Err(Fault::NoCapture(start));
-        }
+        let start = input.octets().first_chunk().copied().unwrap_or_default();
+        let is_magic = |number: &u32| [MICROSECONDS, NANOSECONDS, MODIFIED].contains(number);
+        let numbers = [u32::from_be_bytes(start), u32::from_le_bytes(start)];
+        let Some(magic) = numbers.into_iter().find(is_magic) else {
+            return Err(Fault::none(&start));
+        };
+        let is_big_endian = magic == numbers[0];
         input.more(FILE_HEADER - start.len())?;
-        let Ok((_, header)) = parse_pcap_header(input.octets()) else {
-            return Err(input.damaged("the header can't be read"));
+        let (version, network) = (word(input, 4, is_big_endian), word(input, 20, is_big_endian));
+        // Two numbers of 16 bits each, the major one first.
+        let halves = [version >> 16, version & 0xffff];
+        let [major, minor] = if is_big_endian { halves } else { [halves[1], halves[0]] };
+        let lengths = match (major, minor) {
+            (VERSION, 0..=2) | (VERSION_DG_UX, 0) => Lengths::WireFirst,
+            (VERSION, 3) => Lengths::SmallerIsCaptured,
+            (VERSION, _) => Lengths::CapturedFirst,
+            (major, _) => return Err(input.damaged(format!("a header of version {major}"))),
         };
-        if header.version_major != VERSION {
-            return Err(input.damaged(format!("a header of version {}", header.version_major)));
+        let link = LinkType::new(network & LINK_TYPE);
+        if let Some(link) = link.unread() {
+            return Err(Fault::LinkType { interface: String::new(), link, packets: 0 });
         }
-        let link = LinkType::new(header.network.0.cast_unsigned() & LINK_TYPE);
-        if let Some(name) = link.unread() {
-            return Err(Fault::LinkType { interface: String::new(), link: name, packets: 0 });
-        }
-        let (parse, record_header): (ParseRecord, _) = if header.is_modified_format() {
-            (parse_pcap_frame_modified, MODIFIED_RECORD_HEADER)
-        } else if header.is_bigendian() {
-            (parse_pcap_frame_be, RECORD_HEADER)
-        } else {
-            (parse_pcap_frame, RECORD_HEADER)
-        };
-        let resolution = if header.is_nanosecond_precision() { 1 } else { 1000 };
-        Ok(Self { parse, record_header, resolution, link })
+        Ok(Self {
+            is_big_endian,
+            record_header: if magic == MODIFIED { MODIFIED_RECORD_HEADER } else { RECORD_HEADER },
+            resolution: if magic == NANOSECONDS { 1 } else { 1000 },
+            lengths,
+            link,
+            fcs: if network & FCS_PRESENT == 0 { 0 } else { (network >> 28) * 2 },
+        })
     }
 
     pub(super) fn read(&mut self, input: &mut Input) -> Result<Option<Found>, Fault> {
@@ -62,25 +80,31 @@ impl Pcap {
             return Ok(None);
         }
         input.more(self.record_header)?;
-        // The parser says how many octets of the frame it needs.
-        let needed = match (self.parse)(input.octets()) {
-            Err(Err::Incomplete(Needed::Size(needed))) => needed.get(),
-            _ => 0,
+        let word = |at| word(input, at, self.is_big_endian);
+        let (seconds, fraction, first, second) = (word(0), word(4), word(8), word(12));
+        let (captured, wire_len) = match self.lengths {
+            Lengths::CapturedFirst => (first, second),
+            Lengths::WireFirst => (second, first),
+            Lengths::SmallerIsCaptured => (first.min(second), first.max(second)),
         };
-        if needed > MAX_FRAME as usize {
-            let what = format!("a frame of {needed} octets; none is longer than {MAX_FRAME}");
+        if captured > MAX_FRAME {
+            let what = format!("a frame of {captured} octets; none is longer than {MAX_FRAME}");
             return Err(input.damaged(what));
         }
-        input.more(needed)?;
-        let Ok((_, record)) = (self.parse)(input.octets()) else {
-            return Err(input.damaged("the record can't be read"));
-        };
-        let seconds = u64::from(record.ts_sec) * 1_000_000_000;
+        input.more(captured as usize)?;
+        let seconds = u64::from(seconds) * 1_000_000_000;
         Ok(Some(Found {
-            octets: self.record_header..self.record_header + needed,
-            wire_len: record.origlen,
-            time: Some(seconds + u64::from(record.ts_usec) * self.resolution),
+            octets: self.record_header..self.record_header + captured as usize,
+            wire_len,
+            fcs: self.fcs,
+            time: Some(seconds + u64::from(fraction) * self.resolution),
             link: self.link,
+            way: Way::Unknown,
         }))
     }
+}
+
+fn word(input: &Input, at: usize, is_big_endian: bool) -> u32 {
+    let octets = input.octets()[at..].first_chunk().copied().unwrap_or_default();
+    if is_big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
 }

@@ -1,9 +1,15 @@
 //! The pcapng format (draft-ietf-opsawg-pcapng): sections of blocks, which describe interfaces and hold
 //! their frames.
 
-use pcap_parser::{Block, InterfaceDescriptionBlock, parse_block_be, parse_block_le};
+use pcap_parser::{
+    Block, InterfaceDescriptionBlock, OptionCode, PcapNGOption, parse_block_be, parse_block_le,
+};
 
-use super::{Fault, Found, MAX_FRAME, input::Input, linktype::LinkType};
+use super::{
+    BEYOND, Fault, Found, MAX_FRAME, Way,
+    input::Input,
+    linktype::{LinkType, Unread},
+};
 
 /// What a section begins with, in either byte order.
 pub(super) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
@@ -28,6 +34,12 @@ const PACKET_HEADER: usize = BLOCK_HEADER + 20;
 /// Of a simple one.
 const SIMPLE_HEADER: usize = BLOCK_HEADER + 4;
 
+/// Options `if_fcslen` of an interface and `epb_flags` of an enhanced packet.
+const FCS_LEN: u16 = 13;
+const FLAGS: u16 = 2;
+/// Larger lengths of an FCS are in bits, as the draft has them; Wireshark and others write octets.
+const MAX_FCS_OCTETS: u32 = 8;
+
 /// Most interfaces of a section.
 const MAX_INTERFACES: usize = 65_536;
 /// Longest name of an interface in a message, in characters.
@@ -39,7 +51,7 @@ pub(super) struct PcapNg {
     interfaces: Vec<Interface>,
     /// The first interface whose frames were left out, its link type, and how many frames of such
     /// interfaces were.
-    left_out: Option<(String, String, u64)>,
+    left_out: Option<(String, Unread, u64)>,
 }
 
 struct Interface {
@@ -49,6 +61,8 @@ struct Interface {
     resolution: Resolution,
     /// Seconds to add to times.
     offset: i64,
+    /// Octets of the FCS behind each frame, unless a packet says otherwise.
+    fcs: u32,
     /// Only kept of those whose frames are left out.
     name: String,
 }
@@ -60,6 +74,8 @@ struct Packet {
     start: usize,
     captured: u32,
     wire_len: u32,
+    /// `epb_flags`, 0 for none.
+    flags: u32,
 }
 
 impl PcapNg {
@@ -143,12 +159,20 @@ impl PcapNg {
                 start: PACKET_HEADER,
                 captured: block.caplen,
                 wire_len: block.origlen,
+                flags: number(&block.options, FLAGS, self.is_big_endian),
             }),
             Block::SimplePacket(block) => {
                 let room = len - BLOCK_MIN - 4;
                 let (wire_len, snap_len) = (block.origlen, self.snap_len());
                 let captured = wire_len.min(snap_len).min(room);
-                Some(Packet { interface: 0, ticks: None, start: SIMPLE_HEADER, captured, wire_len })
+                Some(Packet {
+                    interface: 0,
+                    ticks: None,
+                    start: SIMPLE_HEADER,
+                    captured,
+                    wire_len,
+                    flags: 0,
+                })
             }
             Block::Unknown(block) if kind == PACKET && block.data.len() >= 20 => {
                 let word = |at| self.u32(input, at);
@@ -158,6 +182,7 @@ impl PcapNg {
                     start: PACKET_HEADER,
                     captured: word(20),
                     wire_len: word(24),
+                    flags: 0,
                 })
             }
             Block::Unknown(_) => return Err(input.damaged("a packet block that is too short")),
@@ -167,7 +192,7 @@ impl PcapNg {
 
     /// The frame of a packet; `None` where the interface's link type is not read.
     fn found(&mut self, packet: &Packet, input: &Input) -> Result<Option<Found>, Fault> {
-        let Packet { interface: number, ticks, start, captured, wire_len } = *packet;
+        let Packet { interface: number, ticks, start, captured, wire_len, flags } = *packet;
         let Some(interface) = self.interfaces.get(number as usize) else {
             let what =
                 format!("a packet of interface {number}, which the section does not describe");
@@ -188,7 +213,17 @@ impl PcapNg {
             return Ok(None);
         }
         let time = ticks.map(|ticks| interface.resolution.unix_nanos(ticks, interface.offset));
-        Ok(Some(Found { octets: start..end, wire_len, time, link: interface.link }))
+        // Bits 0 and 1 are the direction, 5 to 8 the length of the FCS in octets, 0 where that is not known.
+        let way = match flags & 0b11 {
+            1 => Way::In,
+            2 => Way::Out,
+            _ => Way::Unknown,
+        };
+        let fcs = match flags >> 5 & 0b1111 {
+            0 => interface.fcs,
+            len => len,
+        };
+        Ok(Some(Found { octets: start..end, wire_len, fcs, time, link: interface.link, way }))
     }
 
     /// Of the first interface, which all simple packets are of.
@@ -211,6 +246,17 @@ impl PcapNg {
     }
 }
 
+/// The number in an option of one octet or of four, 0 where there is none.
+fn number(options: &[PcapNGOption<'_>], code: u16, is_big_endian: bool) -> u32 {
+    let option = options.iter().find(|option| option.code == OptionCode(code));
+    match option.and_then(|option| option.as_bytes().ok()) {
+        Some([octet]) => (*octet).into(),
+        Some([a, b, c, d]) if is_big_endian => u32::from_be_bytes([*a, *b, *c, *d]),
+        Some([a, b, c, d]) => u32::from_le_bytes([*a, *b, *c, *d]),
+        _ => 0,
+    }
+}
+
 impl Interface {
     fn new(block: &InterfaceDescriptionBlock<'_>, is_big_endian: bool) -> Self {
         // The parser takes the offset for little-endian whatever the section is.
@@ -223,6 +269,10 @@ impl Interface {
             snap_len: block.snaplen,
             resolution: Resolution(block.if_tsresol),
             offset,
+            fcs: match number(&block.options, FCS_LEN, is_big_endian) {
+                octets @ 0..=MAX_FCS_OCTETS => octets,
+                bits => bits / 8,
+            },
             name: name.unwrap_or_default().chars().take(MAX_NAME).collect(),
         }
     }
@@ -233,7 +283,7 @@ impl Interface {
 struct Resolution(u8);
 
 impl Resolution {
-    /// Unix time in nanoseconds, from 1970 to 2554; other times are the nearest of these.
+    /// Unix time in nanoseconds, or [`BEYOND`].
     fn unix_nanos(self, ticks: u64, offset: i64) -> u64 {
         let exponent = u32::from(self.0 & 0x7f);
         let base: u128 = if self.0 & 0x80 == 0 { 10 } else { 2 };
@@ -242,6 +292,6 @@ impl Resolution {
         let nanos = u128::from(ticks) * 1_000_000_000 / per_second;
         let offset = i128::from(offset) * 1_000_000_000;
         let unix = i128::try_from(nanos).unwrap_or(i128::MAX).saturating_add(offset);
-        u64::try_from(unix.max(0)).unwrap_or(u64::MAX)
+        u64::try_from(unix).unwrap_or(BEYOND)
     }
 }
