@@ -27,7 +27,7 @@ use labgate::{
         Mac, Protocol, Tally,
     },
     resume::resume,
-    sinks::ledger::{Commit, Identity, Ledger, Snapshot},
+    sinks::ledger::{Commit, Identity, Ledger, SavedClock, Snapshot},
     state::{Setup, State},
 };
 
@@ -189,7 +189,13 @@ impl Sensor {
 
     fn fold(&mut self) -> Result<Duration, Box<dyn Error>> {
         let (devices, links) = (self.state.save_devices(false), Vec::new());
-        let snapshot = Snapshot { state: self.state.save(), devices, links, boot: String::new() };
+        let snapshot = Snapshot {
+            state: self.state.save(),
+            devices,
+            links,
+            boot: String::new(),
+            clock: SavedClock::default(),
+        };
         let began = Instant::now();
         self.ledger.fold(&snapshot)?;
         Ok(began.elapsed())

@@ -13,12 +13,14 @@ use std::{
 
 pub use self::cycle::{Cycle, Halves, Progress, Readings, skip_committed};
 use crate::{
+    clock::ClockStep,
     config::{Config, DeviceConfig},
     interfaces::{Interfaces, LinkNews},
     join::geo::GeoDb,
     kernel::Sensor,
     model::{InterfaceCounters, LinkReading, Mac},
     reload::Exchange,
+    state::Coverage,
 };
 
 /// A table of an earlier process is empty after so many.
@@ -153,5 +155,10 @@ impl Readings for Interfaces {
 
     fn links(&self) -> Vec<LinkReading> {
         Self::links(self)
+    }
+
+    fn clock_stepped(&mut self, step: ClockStep) -> Vec<Coverage> {
+        Self::clock_stepped(self, step);
+        self.coverage()
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use self::entry::Entry;
 use crate::{
+    clock::ClockStep,
     config::{InterfaceConfig, TcAttach, WhenMissing},
     host::{Host, Link},
     kernel::{AttachError, InterfaceError, Sensor},
@@ -178,6 +179,13 @@ impl Interfaces {
     pub fn leave(&mut self) {
         for entry in self.entries.values_mut() {
             entry.leave();
+        }
+    }
+
+    /// The clock was set: spans go on by the new time.
+    pub fn clock_stepped(&mut self, step: ClockStep) {
+        for entry in self.entries.values_mut() {
+            entry.coverage.clock_stepped(step);
         }
     }
 

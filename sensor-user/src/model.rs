@@ -10,7 +10,7 @@ use ipnet::IpNet;
 pub use sensor_common::layout::{Direction, Tally};
 use serde::{Deserialize, Serialize};
 
-pub use self::labels::event_name;
+pub use self::labels::{CLOCK_STEP, event_name};
 
 /// A device's index in the [`Inventory`](crate::join::devices::Inventory), stable while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::LazyLock, time::Duration};
 
 use labgate::{
     config::{Config, Retention},
-    sinks::ledger::{self, Ledger, Snapshot},
+    sinks::ledger::{self, Ledger, SavedClock, Snapshot},
     state::{Detail, Setup, State},
 };
 use rusqlite::{Connection, params, types::Value};
@@ -179,8 +179,13 @@ fn go_on(path: &Path, original: &[u8], has_log: bool) {
             if says_why_not(resumed).is_some() {
                 serde_json::to_vec(&state.report(Detail::Address)).unwrap();
                 let (devices, links) = (state.save_devices(true), Vec::new());
-                let snapshot =
-                    Snapshot { state: state.save(), devices, links, boot: String::new() };
+                let snapshot = Snapshot {
+                    state: state.save(),
+                    devices,
+                    links,
+                    boot: String::new(),
+                    clock: SavedClock::default(),
+                };
                 says_why_not(ledger.fold(&snapshot));
                 let retention = Retention::default();
                 says_why_not(ledger.grow_old(&retention, u64::MAX, Duration::from_millis(20)));

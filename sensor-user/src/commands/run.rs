@@ -21,6 +21,7 @@ use super::instance::Instance;
 use crate::{
     adopted::{Adopted, StateFile},
     cli::RunArgs,
+    clock::{self, TrustedClock},
     config::{self, Config},
     epoch::{Cycle, Epochs, Order, Progress, skip_committed},
     faults,
@@ -30,7 +31,7 @@ use crate::{
     join::{Joiner, devices::Inventory, geo},
     kernel::{
         GracePeriod, Pins, PinsError, Resumed, Sensor, Sizes, check_kernel, check_privileges,
-        possible_cpus,
+        now as both_clocks, possible_cpus,
     },
     reload::{Reloader, SetLog, open_geo},
     resume,
@@ -39,7 +40,7 @@ use crate::{
         Sinks, http,
         ledger::{Keeper, Ledger},
     },
-    state::{Reloaded, Setup, Shared, State},
+    state::{End, Reloaded, Setup, Shared, State},
     whereabouts,
 };
 
@@ -48,6 +49,8 @@ const LOG_VARIABLE: &str = "LABGATE_LOG";
 
 /// For requests that are being answered when the sensor stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// Why a span of before ended of which nothing else is known.
+const LOST: &str = "lost";
 /// Before the kernel is asked about links again.
 const AFTER_LINKS_ERROR: Duration = Duration::from_secs(1);
 
@@ -93,7 +96,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let geo = open_geo(&config)?;
     let boot = boot_id()?;
     let mut state = State::new(Setup::new(&config, &geo));
-    let (inventory, mut ledger, former) = resume(&config, &mut state, &boot)?;
+    let Beginning { inventory, mut ledger, former, trusted, spans_end } =
+        begin(&config, &mut state, &boot)?;
     let pins = if ledger.is_some() { open_pins(&args.pins.pins)? } else { None };
     let is_pinned = pins.is_some();
     let (sizes, macs) = (sizes(&config), config.device_macs());
@@ -113,7 +117,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         for table in behind.iter_mut().chain([&mut table]) {
             skip_committed(ledger, table, &boot).context("can't read the ledger")?;
         }
-        ledger.end_spans(&interfaces.coverage()).context("can't write the ledger")?;
+        ledger.end_spans(&interfaces.coverage(), spans_end).context("can't write the ledger")?;
     }
     let mut keeper =
         ledger.map(Keeper::new).transpose().context("can't start the ledger's thread")?;
@@ -136,7 +140,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
         keeper,
         boot,
-        progress: Progress::default(),
+        progress: Progress::new(trusted),
     };
     let epochs = Epochs { sensor, interfaces, cycle };
 
@@ -218,15 +222,26 @@ fn open_pins(directory: &Path) -> Result<Option<Pins>> {
     }
 }
 
+/// What a sensor begins with.
+struct Beginning {
+    inventory: Inventory,
+    ledger: Option<Ledger>,
+    former: Former,
+    trusted: TrustedClock,
+    /// Why spans of before that do not go on have ended.
+    spans_end: &'static str,
+}
+
 /// Goes on from the ledger, where there is one.
-fn resume(
-    config: &Config,
-    state: &mut State,
-    boot: &str,
-) -> Result<(Inventory, Option<Ledger>, Former)> {
+fn begin(config: &Config, state: &mut State, boot: &str) -> Result<Beginning> {
     let Some(path) = &config.ledger else {
-        let inventory = Inventory::new(&config.devices, config.limits.unknown_devices);
-        return Ok((inventory, None, Former::default()));
+        return Ok(Beginning {
+            inventory: Inventory::new(&config.devices, config.limits.unknown_devices),
+            ledger: None,
+            former: Former::default(),
+            trusted: TrustedClock::default(),
+            spans_end: LOST,
+        });
     };
     let (mut ledger, mut restored, aside) =
         Ledger::open(path).with_context(|| format!("can't use the ledger {}", path.display()))?;
@@ -234,16 +249,30 @@ fn resume(
         let (path, aside) = (path.display(), aside.display());
         tracing::error!(%path, %aside, "the ledger was damaged; it was set aside, and a new one begun");
     }
+    let now = both_clocks().context("can't read the clocks")?;
+    let mut trusted = match restored.trusted() {
+        Some(trusted) => TrustedClock::since(trusted, now),
+        None => TrustedClock::default(),
+    };
+    // A clock that was wrong may have written later times.
+    let limit = trusted.pass(now).max(now.wall);
+    restored.distrust_after(limit);
     let inventory = resume::resume(config, &mut ledger, &mut restored, state)
         .with_context(|| format!("can't read the ledger {}", path.display()))?;
+    state.distrust_after(limit);
     let links = restored.links.into_iter().filter(|(_, of)| of == boot).map(|(link, _)| link);
-    let spans = restored.spans.into_iter().filter(|(_, _, of)| of == boot);
+    // A span that began by a clock that was set since does not go on.
+    let was_set = restored.clock.as_ref().is_some_and(|(of, offset)| {
+        of == boot && (now.offset() - offset).unsigned_abs() > clock::STEP.into()
+    });
+    let spans = restored.spans.into_iter().filter(|(_, _, of)| of == boot && !was_set);
     let former = Former {
         counted: state.interfaces().to_vec(),
         links: links.collect(),
         spans: spans.map(|(interface, began, _)| (interface, began)).collect(),
     };
-    Ok((inventory, Some(ledger), former))
+    let spans_end = if was_set { End::ClockStep.name() } else { LOST };
+    Ok(Beginning { inventory, ledger: Some(ledger), former, trusted, spans_end })
 }
 
 fn boot_id() -> Result<String> {

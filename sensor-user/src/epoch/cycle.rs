@@ -13,15 +13,19 @@ use std::{
 };
 
 use crate::{
+    clock::{ClockStep, Moment, StepFinder, TrustedClock},
     faults::{self, Point, Safeguard},
     join::Joiner,
     kernel::{DrainError, GracePeriod, RawEpoch, Table},
-    model::{EpochRecord, InterfaceCounters, LinkReading},
+    model::{CLOCK_STEP, EpochRecord, InterfaceCounters, LinkReading},
     sinks::{
         EpochTimes, Sinks,
-        ledger::{Commit, Identity, Keeper, Ledger, LedgerError, Port, Snapshot, Wants, Writer},
+        ledger::{
+            Commit, Identity, Keeper, Ledger, LedgerError, Port, SavedClock, Snapshot, Wants,
+            Writer,
+        },
     },
-    state::Coverage,
+    state::{Coverage, rfc3339},
 };
 
 /// How long an epoch waits for the ledger at most, before it goes on without.
@@ -113,6 +117,8 @@ pub trait Readings {
     fn counters(&mut self) -> Vec<InterfaceCounters>;
     /// The links' counters of the same moment, from which an heir of the sensor goes on.
     fn links(&self) -> Vec<LinkReading>;
+    /// The clock was set; where and how the sensor watches by the new time.
+    fn clock_stepped(&mut self, step: ClockStep) -> Vec<Coverage>;
 }
 
 /// Everything that an epoch passes through, in this order.
@@ -146,6 +152,18 @@ pub struct Progress {
     was_quiet: bool,
     /// Empty epochs since the last one of this table that was handed to the ledger; nothing before the first.
     quiet: Option<u64>,
+    steps: StepFinder,
+    /// By which the ledger grows old.
+    trusted: TrustedClock,
+    /// The last epoch's end, and what could be believed of it.
+    clock: SavedClock,
+}
+
+impl Progress {
+    /// At the beginning, with a clock that goes on from what was believed before.
+    pub fn new(trusted: TrustedClock) -> Self {
+        Self { trusted, ..Self::default() }
+    }
 }
 
 impl<T: Halves, P: Port> Cycle<T, P> {
@@ -189,8 +207,12 @@ impl<T: Halves, P: Port> Cycle<T, P> {
         let began = Instant::now();
         let raw = self.table.drain(self.grace)?;
         let drained = Instant::now();
+        let stepped = self.tell_time(&raw, readings);
         let interfaces = readings.counters();
-        let record = self.joiner.join(&raw, interfaces);
+        let mut record = self.joiner.join(&raw, interfaces);
+        if stepped {
+            record.outcomes.push((CLOCK_STEP, 1));
+        }
         // An idle epoch costs next to nothing.
         let links = if raw.is_quiet() { Vec::new() } else { readings.links() };
         let record = EpochRecord { links, ..record };
@@ -225,13 +247,28 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             if self.is_exact()
                 && let Some(keeper) = &mut self.keeper
             {
-                keeper.tidy(|wants| snapshot(&self.sinks, readings, &self.boot, wants));
+                keeper.tidy(|wants| {
+                    snapshot(&self.sinks, readings, &self.boot, self.progress.clock, wants)
+                });
             }
         } else {
             self.progress.is_held = true;
         }
         self.publish_keeping();
         Ok(())
+    }
+
+    /// Takes note of when an epoch ended; says whether the clock was set before.
+    fn tell_time(&mut self, raw: &RawEpoch, readings: &mut impl Readings) -> bool {
+        let now = Moment { wall: raw.ended, boot: raw.boot };
+        let trusted = self.progress.trusted.pass(now);
+        self.progress.clock = SavedClock { trusted, now };
+        let Some(step) = self.progress.steps.pass(now) else { return false };
+        let (before, after) = (rfc3339(step.from), rfc3339(step.to));
+        tracing::warn!(before, after, "the clock was set");
+        self.cover(readings.clock_stepped(step));
+        self.sinks.shared().change(|state| state.clock_stepped(step, trusted));
+        true
     }
 
     /// Whether the state is exactly what was committed.
@@ -263,6 +300,7 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             let table = if at == 0 { &self.table } else { &self.next[at - 1] };
             let (id, raw) = (table.id(), table.peek()?);
             let drained = Instant::now();
+            self.tell_time(&raw, readings);
             let shown = &mut self.progress.shown;
             let before = shown.iter().position(|(of, then)| (*of, then.epoch) == (id, raw.epoch));
             let new = before.map(|at| raw.since(&shown.swap_remove(at).1));
@@ -321,15 +359,22 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             }
         }
         let (patience, is_exact) = (left(&self).max(PATIENCE), self.is_exact());
-        let Self { sinks, keeper, boot, .. } = self;
+        let Self { sinks, keeper, boot, progress, .. } = self;
         let Some(keeper) = keeper else { return true };
-        let snapshot = is_exact.then_some(|wants| snapshot(&sinks, readings, &boot, wants));
+        let snapshot =
+            is_exact.then_some(|wants| snapshot(&sinks, readings, &boot, progress.clock, wants));
         keeper.stop(patience, snapshot) && is_exact
     }
 }
 
 /// The sums of the state, with the links' counters of the same moment.
-fn snapshot(sinks: &Sinks, readings: &impl Readings, boot: &str, wants: Wants) -> Snapshot {
+fn snapshot(
+    sinks: &Sinks,
+    readings: &impl Readings,
+    boot: &str,
+    clock: SavedClock,
+    wants: Wants,
+) -> Snapshot {
     let (links, boot) = (readings.links(), boot.to_owned());
-    Snapshot { links, boot, ..sinks.snapshot(wants.all_devices) }
+    Snapshot { links, boot, clock, ..sinks.snapshot(wants.all_devices) }
 }

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 use super::{Cycle, Halves, Progress, Readings, skip_committed};
 use crate::{
+    clock::{ClockStep, Moment, TrustedClock},
     config::{self, Config, Retention},
     join::{
         Joiner,
@@ -32,7 +33,7 @@ use crate::{
         Sinks,
         ledger::{self, Answer, Keeper, Ledger, Port, Request, Servant},
     },
-    state::{Detail, Setup, Shared, State, fixture},
+    state::{Coverage, Detail, Setup, Shared, State, fixture},
 };
 
 const CONFIG: &str = "
@@ -73,6 +74,8 @@ enum Step {
     Slow(u8),
     /// A half can't be read the next time.
     Unreadable,
+    /// The wall clock is set, by so many hours.
+    Clock(i16),
     /// Where and how the sensor watches has changed.
     Cover,
     /// The configuration names another set of devices.
@@ -117,6 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Unlock),
         2 => (1..6u8).prop_map(Step::Slow),
         1 => Just(Step::Unreadable),
+        2 => (-1000..1000i16).prop_map(Step::Clock),
         1 => Just(Step::Cover),
         1 => any::<bool>().prop_map(Step::Name),
         3 => death.prop_map(Step::Kill),
@@ -135,6 +139,7 @@ struct World {
     link: RefCell<InterfaceCounters>,
     /// Unix time in nanoseconds.
     wall: Cell<u64>,
+    boot: Cell<u64>,
     clock: Cell<Instant>,
     death: Cell<Option<Death>>,
     is_dead: Cell<bool>,
@@ -164,6 +169,7 @@ impl World {
             given: RefCell::default(),
             link: RefCell::new(InterfaceCounters { name: "lan0".into(), ..Default::default() }),
             wall: Cell::new(fixture::START),
+            boot: Cell::new(SECOND),
             clock: Cell::new(Instant::now()),
             death: Cell::default(),
             is_dead: Cell::default(),
@@ -220,6 +226,7 @@ impl World {
     fn pass_second(&self) {
         self.clock.set(self.clock.get() + Duration::from_secs(1));
         self.wall.set(self.wall.get() + SECOND);
+        self.boot.set(self.boot.get() + SECOND);
     }
 }
 
@@ -239,7 +246,8 @@ enum Phase {
 
 impl Played {
     fn read(&self, epoch: u32, is_torn: bool) -> RawEpoch {
-        let mut raw = RawEpoch { epoch, ended: self.world.wall.get(), ..RawEpoch::default() };
+        let (ended, boot) = (self.world.wall.get(), self.world.boot.get());
+        let mut raw = RawEpoch { epoch, ended, boot, ..RawEpoch::default() };
         let kernel = self.kernel.borrow();
         for ((device, address, is_upload), counters) in &kernel.halves[(epoch % 2) as usize] {
             let way = if *is_upload { Way::Tx } else { Way::Rx };
@@ -336,6 +344,8 @@ impl Scripted {
     fn serve(&mut self) -> Option<Answer> {
         let request = self.asked.pop_front()?;
         self.servant.cramp(self.world.pages.get().unwrap_or(ROOM));
+        // Nothing is old enough to go, whatever the wall clock says.
+        self.servant.care(Duration::from_millis(1));
         Some(self.servant.serve(request))
     }
 }
@@ -382,6 +392,7 @@ struct Link {
     before: InterfaceCounters,
     baseline: InterfaceCounters,
     reading: InterfaceCounters,
+    coverage: Coverage,
 }
 
 impl Readings for Link {
@@ -394,6 +405,11 @@ impl Readings for Link {
 
     fn links(&self) -> Vec<LinkReading> {
         vec![LinkReading { ifindex: 1, counters: self.reading.clone() }]
+    }
+
+    fn clock_stepped(&mut self, step: ClockStep) -> Vec<Coverage> {
+        self.coverage.clock_stepped(step);
+        vec![self.coverage.clone()]
     }
 }
 
@@ -419,7 +435,14 @@ impl Process {
         let (mut ledger, mut restored, aside) = Ledger::open(&world.path).unwrap();
         assert_eq!(aside, None);
         let mut state = State::new(Setup::new(&config, &GEO));
+        let now = Moment { wall: world.wall.get(), boot: world.boot.get() };
+        let trusted = restored.trusted();
+        let mut trusted =
+            trusted.map_or_else(TrustedClock::default, |known| TrustedClock::since(known, now));
+        let limit = trusted.pass(now).max(now.wall);
+        restored.distrust_after(limit);
         let inventory = resume(&config, &mut ledger, &mut restored, &mut state).unwrap();
+        state.distrust_after(limit);
         let played = |kernel: &Rc<RefCell<Kernel>>| {
             let phase = Phase::Flipped(kernel.borrow().epoch.wrapping_sub(1));
             Played { world: Rc::clone(world), kernel: Rc::clone(kernel), phase }
@@ -439,6 +462,7 @@ impl Process {
                 .unwrap_or(InterfaceCounters { name: "lan0".into(), ..Default::default() }),
             baseline: baseline.unwrap_or(InterfaceCounters::default()),
             reading,
+            coverage: fixture::coverage("xdp", ""),
         };
         let unfolded = ledger.has_records();
         let servant = Servant::new(ledger);
@@ -452,7 +476,7 @@ impl Process {
             sinks: Sinks::new(shared, config.policy.clone()),
             keeper: Some(Keeper::at(world.path.clone(), unfolded, port)),
             boot: BOOT.to_owned(),
-            progress: Progress::default(),
+            progress: Progress::new(trusted),
         };
         let mut process = Self { cycle, link };
         process.cycle.cover(vec![fixture::coverage("xdp", "")]);
@@ -513,6 +537,10 @@ fn run(steps: &[Step]) {
             Step::Unlock => *world.lock.borrow_mut() = None,
             Step::Slow(late) => world.slow.set(late - 1),
             Step::Unreadable => world.is_unreadable.set(true),
+            Step::Clock(hours) => {
+                let by = i64::from(hours) * 3600 * 1_000_000_000;
+                world.wall.set(world.wall.get().saturating_add_signed(by));
+            }
             Step::Cover => process.cycle.cover(vec![fixture::coverage("tc", "because")]),
             Step::Name(named) => {
                 is_named = named;
@@ -555,6 +583,7 @@ fn run(steps: &[Step]) {
         world.pass_second();
         process.epoch();
     }
+    assert_eq!(process.state().ended(), world.wall.get(), "the last epoch has ended now");
     let (shown, counted) = totals(&process.state());
     let seen = process.state().books().seen;
     assert_eq!((seen.packets, seen.bytes), world.total(), "the state");

@@ -142,7 +142,7 @@ impl Entry {
             End::Removed | End::Changed | End::Stopped => {
                 tracing::info!(interface, reason = why.name(), "detached");
             }
-            End::Gone | End::Renamed | End::Detached | End::Covered => {
+            End::Gone | End::Renamed | End::Detached | End::Covered | End::ClockStep => {
                 tracing::warn!(interface, reason = why.name(), "no longer attached");
             }
         }

@@ -32,5 +32,5 @@ pub use privileges::{PrivilegeError, check_kernel, check_privileges};
 pub use raw::RawEpoch;
 pub use sensor::{LoadError, Resumed, Sensor, XdpBuffers, possible_cpus};
 pub use sizes::Sizes;
-pub use table::{DrainError, Table, boot_time};
+pub use table::{DrainError, Table, boot_time, now};
 pub use test_run::RunError;

@@ -17,6 +17,8 @@ pub struct RawEpoch {
     pub epoch: u32,
     /// When it was flipped away, Unix time in nanoseconds.
     pub ended: u64,
+    /// The same moment by the kernel's boot-time clock, in nanoseconds.
+    pub boot: u64,
     /// How long the grace period took.
     pub waited: Duration,
     /// Flows with their full key; a key may appear once per CPU.

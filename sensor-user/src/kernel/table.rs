@@ -24,6 +24,7 @@ use super::{
     state_memory::StateMemory,
 };
 use crate::{
+    clock::Moment,
     faults::{self, Point, Safeguard},
     model::{Mac, TableUse},
 };
@@ -246,7 +247,8 @@ impl Table {
     /// Reads the half of an epoch that was flipped away and whose grace period is over.
     fn read(&self, epoch: u32, clocks: &Clocks) -> Result<RawEpoch, DrainError> {
         let half = epoch % HALVES;
-        let mut raw = RawEpoch { epoch, ended: clocks.unix, ..RawEpoch::default() };
+        let mut raw =
+            RawEpoch { epoch, ended: clocks.unix, boot: clocks.boot, ..RawEpoch::default() };
         let mut slots = Vec::new();
         for stripe in self.state.half(half) {
             let totals = stripe.totals();
@@ -356,6 +358,16 @@ pub fn boot_time() -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(boot.tv_sec.unsigned_abs() * 1_000_000_000 + boot.tv_nsec.unsigned_abs())
+}
+
+/// This moment by both clocks.
+///
+/// # Errors
+///
+/// When the kernel has no boot-time clock.
+pub fn now() -> io::Result<Moment> {
+    let Clocks { unix: wall, boot } = Clocks::now()?;
+    Ok(Moment { wall, boot })
 }
 
 impl Clocks {

@@ -28,10 +28,19 @@ impl DeviceKind {
     }
 }
 
-/// The name of an event of the kernel side, as the sensor has it.
+/// Event: the wall clock was set.
+pub const CLOCK_STEP: &str = "clock_step";
+
+/// The name of an event of the kernel side or of [`CLOCK_STEP`], as the sensor has it.
 pub fn event_name(name: &str) -> Option<&'static str> {
     let reasons = (0..=u8::MAX).map(Reason::name);
-    Outcome::ALL.iter().map(|(_, name)| *name).chain(reasons).find(|known| *known == name)
+    let ours = [CLOCK_STEP];
+    Outcome::ALL
+        .iter()
+        .map(|(_, name)| *name)
+        .chain(reasons)
+        .chain(ours)
+        .find(|known| *known == name)
 }
 
 impl Serialize for Country {

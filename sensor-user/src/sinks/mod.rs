@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{alerts::Judgement, ledger::Snapshot};
+use self::{
+    alerts::Judgement,
+    ledger::{SavedClock, Snapshot},
+};
 use crate::{
     config::{Config, Policy},
     join::geo::{self, GeoDb},
@@ -78,6 +81,7 @@ impl Sinks {
             devices: state.save_devices(all_devices),
             links: Vec::new(),
             boot: String::new(),
+            clock: SavedClock::default(),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use crate::clock::ClockStep;
+
 /// Spans kept for each interface; of older ones only their number and length is.
 const MAX_SPANS: usize = 256;
 
@@ -41,11 +43,13 @@ pub enum End {
     Removed,
     /// The sensor stopped.
     Stopped,
+    /// The clock was set; another span goes on by the new time.
+    ClockStep,
 }
 
 impl End {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Gone,
         Self::Renamed,
         Self::Detached,
@@ -53,6 +57,7 @@ impl End {
         Self::Changed,
         Self::Removed,
         Self::Stopped,
+        Self::ClockStep,
     ];
 
     /// The word in reports, metrics and the log.
@@ -65,6 +70,7 @@ impl End {
             Self::Changed => "changed",
             Self::Removed => "removed",
             Self::Stopped => "stopped",
+            Self::ClockStep => "clock_step",
         }
     }
 }
@@ -123,6 +129,14 @@ impl Coverage {
             span.end = Some(why);
             self.covered += Duration::from_nanos(to - span.from);
             self.ends[why as usize] += 1;
+        }
+    }
+
+    /// The clock was set: what was watched until now by the old time is watched on by the new one.
+    pub fn clock_stepped(&mut self, step: ClockStep) {
+        if let Some(span) = self.current().cloned() {
+            self.end(step.from, End::ClockStep);
+            self.begin(Span { from: step.to, ..span });
         }
     }
 
@@ -185,6 +199,18 @@ mod tests {
         assert_eq!(coverage.covered(55), Duration::from_nanos(20));
         let ends: Vec<_> = coverage.ends().filter(|(_, count)| *count > 0).collect();
         assert_eq!(ends, [(End::Gone, 1), (End::Changed, 1)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_covers_no_time() {
+        let mut coverage = Coverage::new("lan0");
+        coverage.begin(span(10));
+        coverage.clock_stepped(ClockStep { from: 30, to: 1_000_000 });
+        assert_eq!(coverage.covered(1_000_005), Duration::from_nanos(25));
+        coverage.clock_stepped(ClockStep { from: 1_000_010, to: 40 });
+        assert_eq!(coverage.covered(45), Duration::from_nanos(35));
+        let spans: Vec<_> = coverage.spans().map(|span| (span.from, span.to)).collect();
+        assert_eq!(spans, [(10, Some(30)), (1_000_000, Some(1_000_010)), (40, None)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 
 use super::{Budget, Entry, FoldedRows, Held, Limits, Places, Row, RowKey, Rows, SavedRow, Series};
+use crate::clock::ClockStep;
 use crate::model::{DeviceInfo, DeviceKind, Direction, Flow, Tally};
 
 /// Both directions.
@@ -43,6 +44,11 @@ impl Contact {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
+    }
+
+    /// Takes neither for later than this.
+    pub(super) fn distrust_after(&mut self, limit: u64) {
+        (self.first, self.last) = (self.first.min(limit), self.last.min(limit));
     }
 }
 
@@ -157,6 +163,23 @@ impl DeviceState {
         let row = self.rows.of(&Entry::of(flow), limits, pool, places, new);
         row.traffic.add(flow.direction, &flow.tally);
         row.contact.merge(contact);
+    }
+
+    /// The clock was set: what expires keeps its age.
+    pub(super) fn clock_stepped(&mut self, step: ClockStep) {
+        if let Some(series) = &mut self.series {
+            series.clock_stepped(step);
+            self.changed = true;
+        }
+    }
+
+    /// Takes no time for later than this.
+    pub(super) fn distrust_after(&mut self, limit: u64) {
+        self.rows.values_mut().for_each(|row| row.contact.distrust_after(limit));
+        if let Some(series) = &mut self.series {
+            series.distrust_after(limit);
+            self.changed = true;
+        }
     }
 
     /// Notes that something expired.

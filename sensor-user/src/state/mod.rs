@@ -53,6 +53,7 @@ pub(crate) use self::{
     saved::SavedRow,
 };
 use crate::{
+    clock::ClockStep,
     config,
     join::geo,
     model::{
@@ -268,7 +269,8 @@ impl State {
         self.books.add(&record.books);
         self.epochs += 1;
         grow(&mut self.open_epochs, record.open.into());
-        self.ended = self.ended.max(record.ended);
+        // Also where the clock was set back: a time in the future would stay for as long.
+        self.ended = record.ended;
         if self.since == 0 {
             self.since = record.ended;
         }
@@ -296,6 +298,29 @@ impl State {
             if let Some(alert) = self.alerts.get_mut(place) {
                 alert.last_seen = alert.last_seen.max(ended);
             }
+        }
+    }
+
+    /// The clock was set. What expires keeps its age; nothing is later than now, or than a time that is believed.
+    pub fn clock_stepped(&mut self, step: ClockStep, trusted: u64) {
+        self.looked = step.shift(self.looked);
+        self.others.clock_stepped(step);
+        self.devices.values_mut().for_each(|device| device.clock_stepped(step));
+        if step.is_back() {
+            self.distrust_after(step.to.max(trusted));
+        }
+    }
+
+    /// Takes no time for later than this, Unix time in nanoseconds.
+    pub fn distrust_after(&mut self, limit: u64) {
+        self.ended = self.ended.min(limit);
+        self.since = self.since.min(limit);
+        self.looked = self.looked.min(limit);
+        self.others.distrust_after(limit);
+        self.devices.values_mut().for_each(|device| device.distrust_after(limit));
+        for alert in &mut self.alerts {
+            alert.since = alert.since.min(limit);
+            alert.last_seen = alert.last_seen.min(limit);
         }
     }
 

@@ -127,6 +127,10 @@ impl<V> Rows<V> {
         self.rows.iter()
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.rows.values_mut()
+    }
+
     /// The row where an entry counts, made by `new` where it is missing: the one that has it, else the most
     /// detailed one that has room. A row never goes away, so that a flow stays where it was first counted.
     /// `pool` is what the device shares with others, if it does.

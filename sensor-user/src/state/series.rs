@@ -27,7 +27,10 @@ use super::{
     budget::{Budget, OF_CONTACT, OF_DEVICE, OF_LABEL_SET, OF_PREFIX},
     device::{Contact, Traffic},
 };
-use crate::model::{Attribution, Country, Flow};
+use crate::{
+    clock::ClockStep,
+    model::{Attribution, Country, Flow},
+};
 
 /// Most pairs of country and operator with counters of their own, per device. A phone in use
 /// reaches some hundred.
@@ -316,6 +319,23 @@ impl Series {
             self.expired_prefixes.get_or_insert_default().add(&prefix.traffic, now);
         }
         changed
+    }
+
+    /// The clock was set: what expires keeps its age.
+    pub(super) fn clock_stepped(&mut self, step: ClockStep) {
+        if !self.is_empty() {
+            self.last = step.shift(self.last).max(1);
+        }
+        let counted = self.label_sets.values_mut().chain(self.prefixes.values_mut());
+        counted.for_each(|counted| counted.last = step.shift(counted.last));
+    }
+
+    /// Takes no time for later than this, Unix time in nanoseconds.
+    pub(super) fn distrust_after(&mut self, limit: u64) {
+        self.last = self.last.min(limit);
+        let counted = self.label_sets.values_mut().chain(self.prefixes.values_mut());
+        counted.for_each(|counted| counted.last = counted.last.min(limit));
+        self.contacts.values_mut().for_each(|contact| contact.distrust_after(limit));
     }
 
     /// Whether the device as a whole had no packet since `before`.

@@ -108,6 +108,10 @@ pub struct Ledger {
     /// Octets of records that are not yet folded.
     pub(super) recorded: usize,
     pub(super) unsaved: HashMap<DeviceId, Vec<u8>>,
+    /// The Unix time in nanoseconds that was believed when something was folded last.
+    pub(super) trusted: Option<u64>,
+    /// When the file was begun, Unix time in seconds; 0 where that is not known.
+    pub(super) born: u64,
     /// What is in it against what was counted.
     pub(super) proof: Proof,
 }
@@ -215,12 +219,12 @@ impl Ledger {
     }
 
     /// Ends the spans of an earlier process that do not go on: nobody knows when, so it counts as the end of the last
-    /// epoch that is known. `goes_on` lists what is watched now.
+    /// epoch that is known. `goes_on` lists what is watched now, `reason` says why the others ended.
     ///
     /// # Errors
     ///
     /// When it can't be written.
-    pub fn end_spans(&mut self, goes_on: &[Coverage]) -> Result<(), LedgerError> {
+    pub fn end_spans(&mut self, goes_on: &[Coverage], reason: &str) -> Result<(), LedgerError> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let open: Vec<(String, i64)> = transaction
@@ -233,10 +237,10 @@ impl Ledger {
             };
             if !goes_on.iter().any(is_same) {
                 transaction.execute(
-                    "UPDATE coverage SET reason = 'lost', ended = max(began,
+                    "UPDATE coverage SET reason = ?3, ended = max(began,
                      (SELECT coalesce(max(ended), 0) FROM flow_table))
                      WHERE interface = ?1 AND began = ?2",
-                    params![interface, began],
+                    params![interface, began, reason],
                 )?;
             }
         }
@@ -392,7 +396,7 @@ fn write_alerts(
     for (place, alert) in alerts {
         if let Some(number) = numbers.get(place) {
             transaction
-                .prepare_cached("UPDATE alert SET last_seen = max(last_seen, ?2) WHERE id = ?1")?
+                .prepare_cached("UPDATE alert SET last_seen = ?2 WHERE id = ?1")?
                 .execute([*number, int(alert.last_seen)])?;
             continue;
         }

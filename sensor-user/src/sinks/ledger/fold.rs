@@ -5,7 +5,7 @@ use std::{
     sync::LazyLock,
 };
 
-use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,10 +13,11 @@ use super::{
     columns::{SUMS, adding},
     commit::{enter_pool, write_links},
     int,
-    pending::{Balance, Cell, MINUTE, Minute},
+    pending::{Balance, Cell, MINUTE, Minute, NANOS},
     record::Databases,
 };
 use crate::{
+    clock::Moment,
     model::{Attribution, DeviceId, InterfaceCounters, LinkReading},
     state::{PlaceId, Row, SavedDevice, SavedState, Traffic},
 };
@@ -26,6 +27,8 @@ pub(super) const STATE: &str = "state";
 
 const NANOS_OF_MILLI: i64 = 1_000_000;
 const MILLIS: i64 = 1000;
+/// A time may lie so far beyond what is believed, in nanoseconds: an hour.
+const SLACK: u64 = 3600 * NANOS;
 
 /// The state's sums, exactly as of the last epoch that was committed.
 #[derive(Debug)]
@@ -38,6 +41,23 @@ pub struct Snapshot {
     pub links: Vec<LinkReading>,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot: String,
+    /// The clocks at the end of the last epoch.
+    pub clock: SavedClock,
+}
+
+/// What a ledger knows of the clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavedClock {
+    /// Unix time in nanoseconds that may be acted upon.
+    pub trusted: u64,
+    /// What they showed.
+    pub now: Moment,
+}
+
+impl Default for SavedClock {
+    fn default() -> Self {
+        Self { trusted: 0, now: Moment { wall: 0, boot: 0 } }
+    }
 }
 
 impl Ledger {
@@ -53,13 +73,20 @@ impl Ledger {
         let state = encode(&snapshot.state)?;
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let is_first = is_empty(&transaction, "balance")? && self.born == 0;
         let mut owners = Owners::read(&transaction)?;
+        // Unless captures of all times are folded, which no clock has.
+        let believed = match snapshot.clock.trusted {
+            0 => u64::MAX,
+            trusted => trusted.max(snapshot.clock.now.wall).saturating_add(SLACK),
+        };
         for (start, databases, minute) in self.pending.minutes() {
-            write_minute(&transaction, start, databases, minute, &mut owners)?;
+            write_minute(&transaction, start, databases, minute, &mut owners, believed)?;
         }
         let proof =
             self.proof.fold(&transaction, snapshot.state.books(), self.pending.last_minute())?;
         write_links(&transaction, &snapshot.links, &snapshot.boot)?;
+        write_clock(&transaction, &snapshot.clock, &snapshot.boot, is_first)?;
         transaction
             .prepare_cached("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)")?
             .execute(params![STATE, state])?;
@@ -73,9 +100,45 @@ impl Ledger {
         transaction.execute("DELETE FROM epoch", [])?;
         transaction.commit()?;
         self.proof = proof;
+        if snapshot.clock.trusted > 0 {
+            self.trusted = Some(snapshot.clock.trusted);
+            if is_first {
+                self.born = snapshot.clock.trusted / NANOS / MINUTE * MINUTE;
+            }
+        }
         self.folded();
         Ok(())
     }
+}
+
+/// Facts: the time that may be acted upon, and the boot with the difference of its clocks, in nanoseconds.
+pub(super) const TRUSTED: &str = "trusted_time";
+pub(super) const CLOCK: &str = "clock";
+/// Fact: when the file was begun, Unix time in seconds, by the time that may be acted upon.
+pub(super) const BORN: &str = "born";
+
+fn is_empty(connection: &Connection, table: &str) -> Result<bool, LedgerError> {
+    let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {table})");
+    Ok(connection.query_row(&sql, [], |row| row.get(0))?)
+}
+
+fn write_clock(
+    transaction: &Transaction<'_>,
+    clock: &SavedClock,
+    boot: &str,
+    is_first: bool,
+) -> Result<(), LedgerError> {
+    if clock.trusted == 0 {
+        return Ok(());
+    }
+    let mut write =
+        transaction.prepare_cached("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)")?;
+    write.execute(params![TRUSTED, int(clock.trusted)])?;
+    if is_first {
+        write.execute(params![BORN, int(clock.trusted / NANOS / MINUTE * MINUTE)])?;
+    }
+    write.execute(params![CLOCK, format!("{boot} {}", clock.now.offset())])?;
+    Ok(())
 }
 
 /// Of the forms in [`crate::state`] that a snapshot holds; it grows with every change.
@@ -99,6 +162,7 @@ fn write_minute(
     databases: Databases,
     minute: &Minute,
     owners: &mut Owners,
+    believed: u64,
 ) -> Result<(), LedgerError> {
     let mut places = HashMap::<PlaceId, i64>::new();
     let mut rows: Vec<_> = minute.rows().collect();
@@ -114,7 +178,7 @@ fn write_minute(
             }
         };
         let device = owners.of(cell.device, transaction)?;
-        let flow = write_flow(transaction, device, cell, place, row)?;
+        let flow = write_flow(transaction, device, cell, place, row, believed)?;
         write_row(transaction, device, start, flow, row)?;
     }
     write_balance(transaction, start, &minute.balance)?;
@@ -213,7 +277,9 @@ static WRITE_FLOW: LazyLock<String> = LazyLock::new(|| {
          last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
          ON CONFLICT (device, place, protocol, detailed, address, port, vlan) DO UPDATE SET {adding},
          first_seen = min(first_seen, excluded.first_seen),
-         last_seen = max(last_seen, excluded.last_seen)
+         -- What lies beyond all that is known was stamped by a clock that was wrong.
+         last_seen = CASE WHEN last_seen > ?16 THEN excluded.last_seen
+         ELSE max(last_seen, excluded.last_seen) END
          RETURNING id",
         sums = SUMS.join(", "),
         adding = adding(&SUMS)
@@ -238,6 +304,7 @@ fn write_flow(
     cell: &Cell,
     place: i64,
     row: &Row,
+    believed: u64,
 ) -> Result<i64, LedgerError> {
     let far = cell.key.far.as_ref();
     let address = far.and_then(|far| far.address).map(|address| address.to_string());
@@ -259,6 +326,7 @@ fn write_flow(
         int(rx.payload),
         int(row.contact.first),
         int(row.contact.last),
+        int(believed),
     ];
     Ok(statement.query_row(parameters, |row| row.get(0))?)
 }

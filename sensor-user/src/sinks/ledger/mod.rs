@@ -38,7 +38,7 @@ pub use self::{
     care::{PurgeError, backup, check, purge},
     commit::{Commit, Identity, Ledger},
     error::{LedgerError, Trouble},
-    fold::Snapshot,
+    fold::{SavedClock, Snapshot},
     keeper::Keeper,
     patience::{Asker, Patience},
     period::period,

@@ -63,6 +63,8 @@ impl Ledger {
             alerts: restored.alerts.iter().map(|alert| alert.id).enumerate().collect(),
             recorded: restored.recorded,
             unsaved: HashMap::new(),
+            trusted: restored.trusted(),
+            born: restored.born,
             proof: mem::take(&mut restored.proof),
         };
         Ok((ledger, restored))

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, types::FromSql};
 
 use super::{
     Ledger, LedgerError,
@@ -38,6 +38,10 @@ pub struct Restored {
     pub(super) folded_interfaces: Vec<InterfaceCounters>,
     pub(super) recorded: usize,
     pub(super) proof: Proof,
+    trusted: Option<u64>,
+    pub(super) born: u64,
+    /// The boot in which something was folded last, with the difference of its clocks in nanoseconds.
+    pub clock: Option<(String, i128)>,
 }
 
 /// A device of the ledger.
@@ -97,6 +101,19 @@ pub(super) struct KnownAlert {
 }
 
 impl Restored {
+    /// The Unix time in nanoseconds that was believed last: nothing in it is later, unless by a clock that was wrong.
+    pub fn trusted(&self) -> Option<u64> {
+        self.trusted.or((self.ended > 0).then_some(self.ended))
+    }
+
+    /// Takes no time for later than this, Unix time in nanoseconds.
+    pub fn distrust_after(&mut self, limit: u64) {
+        self.ended = self.ended.min(limit);
+        for device in &mut self.devices {
+            device.last_seen = device.last_seen.min(limit);
+        }
+    }
+
     /// The alerts that were raised, in the order of their places. `device` says what a device of the ledger
     /// is now.
     pub fn alerts<'a>(&self, device: impl Fn(i64) -> Option<&'a DeviceInfo>) -> Vec<Alert> {
@@ -162,6 +179,12 @@ pub(super) fn read(connection: &Connection) -> Result<Restored, LedgerError> {
     }
     Ok(Restored {
         proof: Proof::read(connection, state.as_ref().map(SavedState::books))?,
+        trusted: fact(connection, fold::TRUSTED)?.map(uint),
+        born: fact(connection, fold::BORN)?.map_or(0, uint),
+        clock: fact::<String>(connection, fold::CLOCK)?.and_then(|clock| {
+            let (boot, offset) = clock.split_once(' ')?;
+            Some((boot.to_owned(), offset.parse().ok()?))
+        }),
         ended,
         state,
         devices,
@@ -172,6 +195,15 @@ pub(super) fn read(connection: &Connection) -> Result<Restored, LedgerError> {
         folded_interfaces: interfaces(connection)?,
         recorded,
     })
+}
+
+/// A fact about the file; nothing where it is of another type.
+fn fact<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, LedgerError> {
+    let found = connection
+        .prepare("SELECT value FROM fact WHERE name = ?1")?
+        .query_row([name], |row| Ok(row.get::<_, T>(0).ok()))
+        .optional()?;
+    Ok(found.flatten())
 }
 
 /// Everything of the state but the devices, as of the last fold.

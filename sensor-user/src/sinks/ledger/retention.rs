@@ -1,6 +1,8 @@
 //! Growing old: minutes become hours, addresses become prefixes, and hours end; the sums of flows and of the
 //! balance never change.
 //!
+//! What is stamped with a time before the ledger was begun was stamped by a clock that was wrong, and does not grow old.
+//!
 //! It is done in small steps, each a transaction of its own, between two commits: a step is one device's hour, or some of
 //! its flows. What is left undone is done next time.
 
@@ -89,9 +91,12 @@ impl Ledger {
         let found: Option<(i64, i64)> = transaction
             .prepare_cached(
                 "SELECT id, oldest FROM (SELECT device.id AS id, (SELECT min(start) FROM minute
-                 WHERE minute.device = device.id) AS oldest FROM device) WHERE oldest < ?1 LIMIT 1",
+                 WHERE minute.device = device.id AND start >= ?2) AS oldest FROM device)
+                 WHERE oldest < ?1 LIMIT 1",
             )?
-            .query_row([int(before / HOUR * HOUR)], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([int(before / HOUR * HOUR), int(self.born)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
         let Some((device, oldest)) = found else { return Ok(false) };
         let hour = oldest.div_euclid(int(HOUR)) * int(HOUR);
@@ -121,8 +126,8 @@ impl Ledger {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let oldest: Option<i64> = transaction.query_row(
-            "SELECT min(start) FROM balance WHERE length = 60 AND start < ?1",
-            [int(before / HOUR * HOUR)],
+            "SELECT min(start) FROM balance WHERE length = 60 AND start < ?1 AND start >= ?2",
+            [int(before / HOUR * HOUR), int(self.born)],
             |row| row.get(0),
         )?;
         let Some(oldest) = oldest else { return Ok(false) };
@@ -163,11 +168,13 @@ impl Ledger {
     fn addresses_to_prefixes(&mut self, before: u64) -> Result<bool, LedgerError> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let born = int(self.born.saturating_mul(NANOS));
         let flows: Vec<(i64, i64)> = transaction
             .prepare_cached(
-                "SELECT id, device FROM flow WHERE detailed AND last_seen < ?1 LIMIT ?2",
+                "SELECT id, device FROM flow
+                 WHERE detailed AND last_seen < ?1 AND last_seen >= ?3 LIMIT ?2",
             )?
-            .query_map([int(before.saturating_mul(NANOS)), FLOWS.into()], |row| {
+            .query_map([int(before.saturating_mul(NANOS)), FLOWS.into(), born], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?
             .collect::<Result<_, _>>()?;
@@ -215,9 +222,10 @@ impl Ledger {
     fn end_hours(&mut self, before: u64) -> Result<bool, LedgerError> {
         let removed = self.connection.execute(
             "DELETE FROM hour WHERE (device, start) = (SELECT id, oldest FROM (
-             SELECT device.id AS id, (SELECT min(start) FROM hour WHERE hour.device = device.id) AS oldest
+             SELECT device.id AS id, (SELECT min(start) FROM hour
+             WHERE hour.device = device.id AND start >= ?2) AS oldest
              FROM device) WHERE oldest < ?1 LIMIT 1)",
-            [int(before / HOUR * HOUR)],
+            [int(before / HOUR * HOUR), int(self.born)],
         )?;
         Ok(removed > 0)
     }

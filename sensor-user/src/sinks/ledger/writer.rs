@@ -139,7 +139,7 @@ fn run(mut servant: Servant, orders: &Receiver<Order>, answers: &Sender<Answer>)
             Ok(Order::Retain(retention)) => servant.retain(retention),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let more = servant.care(unix_nanos(), PATIENCE);
+                let more = servant.care(PATIENCE);
                 due = Instant::now() + if more { REST } else { CARE };
             }
         }
@@ -151,6 +151,8 @@ fn run(mut servant: Servant, orders: &Receiver<Order>, answers: &Sender<Answer>)
 pub struct Servant {
     ledger: Ledger,
     retention: Retention,
+    /// A Unix time in nanoseconds that was believed, and when that was.
+    trusted: Option<(u64, Instant)>,
     /// The file is a new one, in which the devices' label sets are not.
     lacks_devices: bool,
 }
@@ -158,7 +160,8 @@ pub struct Servant {
 impl Servant {
     /// For this ledger.
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, retention: Retention::default(), lacks_devices: false }
+        let trusted = ledger.trusted.map(|trusted| (trusted, Instant::now()));
+        Self { ledger, retention: Retention::default(), trusted, lacks_devices: false }
     }
 
     /// Lets the file have so many pages at most, and waits for nobody's lock.
@@ -181,6 +184,7 @@ impl Servant {
                 let outcome = self.ledger.fold(&snapshot);
                 if outcome.is_ok() {
                     self.lacks_devices = false;
+                    self.trusted = self.ledger.trusted.map(|trusted| (trusted, Instant::now()));
                 }
                 (None, outcome)
             }
@@ -204,9 +208,11 @@ impl Servant {
         self.retention = retention;
     }
 
-    /// Does what has become due with time, at Unix time `now` in nanoseconds and for about as long as `patience`; says
-    /// whether there is more.
-    pub fn care(&mut self, now: u64, patience: Duration) -> bool {
+    /// Does what has become due with time, for about as long as `patience`; says whether there is more. The time is the
+    /// one that is believed, and goes on without the wall clock until the next fold.
+    pub fn care(&mut self, patience: Duration) -> bool {
+        let Some((trusted, since)) = self.trusted else { return false };
+        let now = trusted.saturating_add(nanos(since.elapsed()));
         let more = self.ledger.grow_old(&self.retention, now, patience);
         if let Err(error) = &more {
             // What keeps it from being written is said where epochs are.
@@ -214,6 +220,10 @@ impl Servant {
         }
         more.unwrap_or(false)
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Now, Unix time in nanoseconds.

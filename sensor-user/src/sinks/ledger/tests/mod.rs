@@ -1,5 +1,6 @@
 mod aging;
 mod audit;
+mod clock;
 mod file;
 mod period;
 mod restart;
@@ -63,7 +64,13 @@ impl Sensor {
 
 fn snapshot(state: &mut State) -> Snapshot {
     let (devices, links) = (state.save_devices(false), Vec::new());
-    Snapshot { state: state.save(), devices, links, boot: "boot".to_owned() }
+    Snapshot {
+        state: state.save(),
+        devices,
+        links,
+        boot: "boot".to_owned(),
+        clock: SavedClock::default(),
+    }
 }
 
 fn config() -> Config {
