@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::file::{FileError, StateFile};
 use crate::{
-    config::{Config, DeviceConfig, check_mac, check_name},
+    config::{Config, DeviceConfig, Policy, check_mac, check_name},
     model::Mac,
 };
 
@@ -164,8 +164,10 @@ impl Adopted {
                 new.name
             ));
         }
-        if let Some(group) = new.group.as_ref().filter(|g| !config.policy.groups.contains_key(*g)) {
-            let known: Vec<&str> = config.policy.groups.keys().map(String::as_str).collect();
+        if let Some(group) = new.group.as_ref().filter(|g| !config.policy.has_group(g)) {
+            let policy = &config.policy;
+            let known = policy.groups.keys().chain(&policy.groups_without_rules);
+            let known: Vec<&str> = known.map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(format!(
                 "there is no group {group:?} under `policy.groups` of the configuration; there: {known}"
@@ -229,7 +231,8 @@ impl Adopted {
     }
 
     /// All devices: those of the configuration, then those from here as far as it leaves room for them;
-    /// and a sentence about each of which it does not.
+    /// and a sentence about each of which it does not. One that was adopted without a group stays in that of the
+    /// devices that nobody has named: a name is no way out of the policy.
     pub fn beside(&self, config: &Config) -> (Vec<DeviceConfig>, Vec<String>) {
         let mut devices = config.devices.clone();
         let mut warnings = Vec::new();
@@ -253,17 +256,35 @@ impl Adopted {
                 ));
                 continue;
             }
-            if let Some(group) =
-                adopted.group.as_ref().filter(|g| !config.policy.groups.contains_key(*g))
-            {
+            let group = adopted.group.clone().or_else(|| config.policy.unknown_devices.clone());
+            if let Some(group) = group.as_ref().filter(|group| !config.policy.has_group(group)) {
                 warnings.push(format!(
-                    "adopted device {name:?} is in group {group:?}, which has no rules under \
-                     `policy.groups`"
+                    "adopted device {name:?} is in group {group:?}, which is gone from `policy.groups`: no country is \
+                     allowed to it; add the group there, or `labgate device forget` and adopt it anew"
                 ));
             }
-            devices.push(DeviceConfig { macs: free, ..adopted.clone() });
+            devices.push(DeviceConfig { name: name.clone(), macs: free, group });
         }
         (devices, warnings)
+    }
+
+    /// Devices whose groups one policy knows and another does not.
+    ///
+    /// # Errors
+    ///
+    /// Which, in one sentence.
+    pub fn keep_their_groups(&self, old: &Policy, new: &Policy) -> Result<(), String> {
+        let loses = |device: &&DeviceConfig| {
+            device.group.as_ref().is_some_and(|group| old.has_group(group) && !new.has_group(group))
+        };
+        match self.devices.iter().find(loses) {
+            None => Ok(()),
+            Some(DeviceConfig { name, group, .. }) => Err(format!(
+                "adopted device {name:?} is in group {:?}, which `policy.groups` no longer has; leave the group there, \
+                 or `labgate device forget` the device first",
+                group.as_deref().unwrap_or_default()
+            )),
+        }
     }
 }
 

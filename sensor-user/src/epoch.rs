@@ -130,6 +130,7 @@ impl Epochs {
             keeper.retain(config.retention);
         }
         joiner.exchange(&config.devices, geo);
+        sinks.list(joiner.inventory().devices());
         Ok(())
     }
 
@@ -138,6 +139,7 @@ impl Epochs {
         let macs: Vec<Mac> = devices.iter().flat_map(|device| device.macs.clone()).collect();
         self.cycle.written().reserve(&macs).map_err(|error| error.to_string())?;
         self.cycle.joiner.configure(devices);
+        self.cycle.sinks.list(self.cycle.joiner.inventory().devices());
         Ok(())
     }
 

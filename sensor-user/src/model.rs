@@ -297,6 +297,9 @@ pub struct EpochRecord {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// Stands for no address in many programs, and is no station's although its block is assigned.
+    pub const ZERO: Self = Self([0; 6]);
+
     /// The U/L bit (IEEE 802): set in the random addresses that phones use.
     pub const fn is_local(self) -> bool {
         self.0[0] & 0x02 != 0
@@ -381,6 +384,9 @@ pub struct DeviceInfo {
     pub group: Arc<str>,
     /// What kind of entry it is.
     pub kind: DeviceKind,
+    /// The device that it has become a part of, whose name and addresses stand here then: what was counted for it
+    /// counts for that one.
+    pub part_of: Option<DeviceId>,
 }
 
 impl DeviceInfo {

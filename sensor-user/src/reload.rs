@@ -103,6 +103,7 @@ impl Reloader {
         let _told = service::reloading(&self.shared);
         let outcome = config::load(&self.path).map_err(|error| error.to_string()).and_then(|new| {
             may_change(&self.config, &new)?;
+            self.adopted.keep_their_groups(&self.config.policy, &new.policy)?;
             let web = Settings::load(new.web_config.as_deref(), &Names::new(&new))
                 .map_err(|e| e.to_string())?;
             self.exchange(new.clone())?;

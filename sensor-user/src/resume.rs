@@ -8,7 +8,7 @@ use std::{
 use crate::{
     config::{Config, DeviceConfig},
     join::devices::Inventory,
-    model::{DeviceId, DeviceKind, Mac},
+    model::{DeviceId, DeviceInfo, DeviceKind, Mac},
     sinks::ledger::{KnownDevice, Ledger, LedgerError, Restored},
     state::{Limits, State},
 };
@@ -36,11 +36,14 @@ pub fn resume(
         state.restore(saved);
     }
     let limits = Limits::from(config.limits);
-    let now_is = |id: i64| ids.get(&id).copied().unwrap_or(Inventory::POOL);
+    let entry = |id: i64| ids.get(&id).copied().unwrap_or(Inventory::POOL);
+    let whole = |id: DeviceId| inventory.devices()[id.0 as usize].part_of.unwrap_or(id);
+    let now_is = |id: i64| whole(entry(id));
     for device in &mut restored.devices {
         let info = &inventory.devices()[now_is(device.id).0 as usize];
         if ids.contains_key(&device.id) {
-            ledger.know(device.id, info);
+            // By what the ledger says: what has changed since is yet to be written there.
+            ledger.know(device.id, &DeviceInfo { id: entry(device.id), ..device.info() });
         }
         state.restore_device(info, device.saved.take(), ledger.rows_of(device.id)?.into_iter());
     }
@@ -49,8 +52,7 @@ pub fn resume(
         state.apply(record, inventory.devices());
     }
     ledger.replay(restored, &limits)?;
-    let info = |id| inventory.devices().get(now_is(id).0 as usize);
-    state.restore_alerts(restored.alerts(info));
+    state.restore_alerts(restored.alerts(now_is));
     Ok(inventory)
 }
 
@@ -75,7 +77,8 @@ fn readmit(
         }
     };
     let enter = |device: &KnownDevice| {
-        Some((device.id, inventory.readmit(&device.name, &device.macs, device.kind?)))
+        let id = inventory.readmit(&device.name, &device.macs, &device.group, device.kind?);
+        Some((device.id, id))
     };
     known.iter().filter(is_wanted).filter_map(enter).collect()
 }

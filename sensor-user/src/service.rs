@@ -117,7 +117,7 @@ fn line(state: &State) -> String {
             None => format!("{} (NOT WATCHED)", interface.name),
         })
         .collect();
-    let (devices, alerts) = (state.devices().count(), state.alerts().len());
+    let (devices, alerts) = (state.devices().count(), state.alerts().count());
     let mut line =
         format!("counting on {}: {devices} devices, {alerts} alerts", places.join(" and "));
     if state.open_epochs() > 0 {

@@ -113,6 +113,51 @@ fn the_configuration_wins() {
 }
 
 #[test]
+fn one_without_an_address_of_its_own_is_no_device() {
+    let mut adopted = Adopted::default();
+    adopted.enter(device("gone", &[PHONE], None)).unwrap();
+    let (devices, warnings) = adopted.beside(&config());
+    assert_eq!(devices, config().devices);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+/// A name must not be a way out of the policy.
+#[test]
+fn one_without_a_group_stays_under_the_rules_of_unknown_devices() {
+    let mut adopted = Adopted::default();
+    adopted.enter(device("cam", &[A], None)).unwrap();
+    adopted.enter(device("tv", &[B], Some("toys"))).unwrap();
+    let groups = |config: &Config| {
+        let (devices, warnings) = adopted.beside(config);
+        assert_eq!(warnings.len(), 0, "{warnings:?}");
+        devices[1..]
+            .iter()
+            .map(|device| device.group.clone().unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(groups(&config()), ["", "toys"]);
+    let mut strict = config();
+    strict.policy.unknown_devices = Some("phones".to_owned());
+    assert_eq!(groups(&strict), ["phones", "toys"]);
+}
+
+#[test]
+fn a_group_with_adopted_devices_can_not_go_unnoticed() {
+    let mut adopted = Adopted::default();
+    adopted.enter(device("tv", &[A], Some("toys"))).unwrap();
+    let (old, mut new) = (config().policy, config().policy);
+    new.groups.remove("toys");
+    let refused = adopted.keep_their_groups(&old, &new).unwrap_err();
+    assert!(
+        refused.contains("\"tv\" is in group \"toys\", which `policy.groups` no longer has"),
+        "{refused}"
+    );
+    assert_eq!(adopted.keep_their_groups(&new, &new), Ok(()), "it was so before");
+    new.groups_without_rules.insert("toys".to_owned());
+    assert_eq!(adopted.keep_their_groups(&old, &new), Ok(()));
+}
+
+#[test]
 fn a_damaged_file_is_named_and_never_written_over() {
     let directory = tempfile::tempdir().unwrap();
     let file = StateFile::of(directory.path());

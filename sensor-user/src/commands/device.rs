@@ -49,7 +49,17 @@ fn adopt(
     let AdoptArgs { mac, name, group, add, .. } = args;
     let new = DeviceConfig { name: name.clone(), macs: vec![*mac], group: group.clone() };
     file.change(|adopted| adopted.adopt(new, *add, config))?;
-    Ok(done(out, &format!("{mac} is {name:?} from now on"), file))
+    let printed = done(out, &format!("{mac} is {name:?} from now on"), file);
+    let has_group = group.is_some() || *add;
+    Ok(printed.and_then(|()| if has_group { Ok(()) } else { writeln!(out, "{}", rules(config)) }))
+}
+
+/// What holds for a device that was adopted without a group.
+fn rules(config: &Config) -> String {
+    config.policy.unknown_devices.as_ref().map_or_else(
+        || "no --group: it may talk to any country; to change that, forget it and adopt it with --group".to_owned(),
+        |group| format!("no --group: it stays under the rules of {group:?}, as the devices that nobody has named"),
+    )
 }
 
 /// What was done, and when it holds.

@@ -77,7 +77,7 @@ fn interface<'a>(reader: &mut Reader<'a>, item: &Field<'a>) -> Option<(Text<'a>,
     Some((typed, interface))
 }
 
-/// The devices. A group that the policy does not know is worth a warning.
+/// The devices, each in no group or in one that the policy knows.
 pub(super) fn devices<'a>(
     reader: &mut Reader<'a>,
     root: &Fields<'a>,
@@ -111,7 +111,7 @@ pub(super) fn devices<'a>(
         let group = fields.get("group").and_then(|field| {
             let typed = reader.text(field, "write the group's name, or remove the line")?;
             let group = values::name(reader, &typed)?;
-            groups.warn_unless_known(reader, &typed.at, &group);
+            groups.require(reader, &typed.at, &group);
             Some(group)
         });
         devices.extend(name.map(|name| DeviceConfig { name, macs: own, group }));

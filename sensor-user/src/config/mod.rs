@@ -193,7 +193,8 @@ pub struct DeviceConfig {
     pub name: String,
     /// Its MAC addresses; at least one, no group address.
     pub macs: Vec<Mac>,
-    /// The group whose policy it is under; the policy may not know that group.
+    /// The group whose policy it is under. The policy of its configuration knows it; an adopted device may be in one
+    /// that is gone.
     pub group: Option<String>,
 }
 
@@ -220,12 +221,21 @@ impl Default for Databases {
 pub struct Policy {
     /// The rules of each group, by its name.
     pub groups: BTreeMap<String, GroupPolicy>,
+    /// Groups that may talk to any country, by their names.
+    pub groups_without_rules: BTreeSet<String>,
     /// Networks of special interest, without host bits; they may overlap.
     pub watched_prefixes: Vec<IpNet>,
     /// Autonomous systems of special interest, by number.
     pub watched_operators: BTreeSet<u32>,
     /// The group of all MAC addresses that no device has; `None` for no rules.
     pub unknown_devices: Option<String>,
+}
+
+impl Policy {
+    /// Whether it knows a group of this name, with rules or expressly without.
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name) || self.groups_without_rules.contains(name)
+    }
 }
 
 /// The rules of one group.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::{
     GroupPolicy, Policy, country,
     diagnostic::quote,
-    reader::{Field, Fields, Reader},
+    reader::{Field, Fields, Reader, nearest},
     values,
 };
 
@@ -18,21 +18,23 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Groups<'a> {
     names: HashMap<&'a str, Range<usize>>,
-    warned: HashSet<String>,
+    refused: HashSet<String>,
 }
 
 impl Groups<'_> {
-    /// A group without rules is legal, and often a typing error. Warns once of each.
-    pub(super) fn warn_unless_known(
-        &mut self,
-        reader: &mut Reader<'_>,
-        at: &Range<usize>,
-        group: &str,
-    ) {
-        if !self.names.contains_key(group) && self.warned.insert(group.to_owned()) {
-            let group = quote(group);
-            reader.warn(at, &format!("group {group} has no rules under `policy.groups`"));
+    /// A group without rules would allow everything without a word, and is often a typing error. Refuses each once.
+    pub(super) fn require(&mut self, reader: &mut Reader<'_>, at: &Range<usize>, group: &str) {
+        if self.names.contains_key(group) || !self.refused.insert(group.to_owned()) {
+            return;
         }
+        let mut known: Vec<&str> = self.names.keys().copied().collect();
+        known.sort_unstable();
+        let label = nearest(group, &known).map_or_else(
+            || "add the group there; `allowed_countries: any` is one without a rule".to_owned(),
+            |close| format!("did you mean `{close}`?"),
+        );
+        let message = format!("group {} has no rules under `policy.groups`", quote(group));
+        reader.refuse(at, message, label);
     }
 }
 
@@ -44,7 +46,7 @@ pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy,
         return (policy, known);
     };
     if let Some(field) = fields.get("groups") {
-        policy.groups = groups(reader, field, &mut known);
+        (policy.groups, policy.groups_without_rules) = groups(reader, field, &mut known);
     }
     if let Some(field) = fields.get("watched_prefixes") {
         policy.watched_prefixes = watched_prefixes(reader, field);
@@ -56,7 +58,7 @@ pub(super) fn policy<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> (Policy,
         let typed = reader.text(field, "write a group's name, or remove the line");
         policy.unknown_devices = typed.and_then(|typed| {
             let group = values::name(reader, &typed)?;
-            known.warn_unless_known(reader, &typed.at, &group);
+            known.require(reader, &typed.at, &group);
             Some(group)
         });
     }
@@ -99,21 +101,34 @@ fn groups<'a>(
     reader: &mut Reader<'a>,
     field: &Field<'a>,
     known: &mut Groups<'a>,
-) -> BTreeMap<String, GroupPolicy> {
-    let mut groups = BTreeMap::new();
+) -> (BTreeMap<String, GroupPolicy>, BTreeSet<String>) {
+    let (mut groups, mut without_rules) = (BTreeMap::new(), BTreeSet::new());
     for (key, value) in reader.named(field) {
         let what = format!("group {}", quote(key.text));
         if !reader.unique(&mut known.names, key.text, &key.at, &what) {
             continue;
         }
         let name = values::name(reader, &key);
-        let rules = group(reader, &value);
-        groups.extend(name.zip(rules));
+        match name.zip(group(reader, &value)) {
+            Some((name, Rules::Countries(rules))) => {
+                groups.insert(name, rules);
+            }
+            Some((name, Rules::None)) => {
+                without_rules.insert(name);
+            }
+            None => {}
+        }
     }
-    groups
+    (groups, without_rules)
 }
 
-fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<GroupPolicy> {
+/// What stands under a group.
+enum Rules {
+    Countries(GroupPolicy),
+    None,
+}
+
+fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<Rules> {
     let fields = reader.fields(value, &["allowed_countries"])?;
     // An omitted list could mean "any country" or "none"; one of them would be a silent hole.
     let example = "add `allowed_countries: [IN, SG]`; an empty list `[]` allows none";
@@ -124,6 +139,9 @@ fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<GroupPolicy> 
     if Reader::is_null(field) {
         reader.refuse(&field.at, "`allowed_countries` has no value", example);
         return None;
+    }
+    if Reader::is_scalar(field) {
+        return reader.choice(field, &[("any", ())]).map(|()| Rules::None);
     }
     let mut allowed_countries = BTreeSet::new();
     for item in reader.items(field) {
@@ -138,5 +156,5 @@ fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<GroupPolicy> 
             }
         }
     }
-    Some(GroupPolicy { allowed_countries })
+    Some(Rules::Countries(GroupPolicy { allowed_countries }))
 }

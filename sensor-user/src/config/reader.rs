@@ -310,7 +310,7 @@ fn one_of(words: &[&str]) -> String {
 }
 
 /// The known word that a typing error or two make of this one.
-fn nearest(typed: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest<'w>(typed: &str, known: &[&'w str]) -> Option<&'w str> {
     let distance = |word: &str| {
         // Comparing costs time, and a file may hold many long keys; those are close to none.
         if typed.len().abs_diff(word.len()) > CLOSE {

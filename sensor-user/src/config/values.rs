@@ -60,7 +60,7 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
 ///
 /// What is wrong with it, and what to write instead.
 pub fn check_mac(mac: Mac) -> Result<(), (&'static str, &'static str)> {
-    if mac == Mac([0; 6]) {
+    if mac == Mac::ZERO {
         return Err(("is no device's MAC address", "write the address that the device shows"));
     }
     if mac.is_group() {

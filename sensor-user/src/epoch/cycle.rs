@@ -213,8 +213,9 @@ impl<T: Halves, P: Port> Cycle<T, P> {
         if stepped {
             record.outcomes.push((CLOCK_STEP, 1));
         }
-        // An idle epoch costs next to nothing.
-        let links = if raw.is_quiet() { Vec::new() } else { readings.links() };
+        // An idle epoch costs next to nothing; but what a silent device is called now has to be kept.
+        let is_idle = raw.is_quiet() && !self.joiner.inventory().has_changed();
+        let links = if is_idle { Vec::new() } else { readings.links() };
         let record = EpochRecord { links, ..record };
         let joined = Instant::now();
         if record.open {
@@ -235,10 +236,10 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             self.table.clear()?;
         }
         faults::pass(Point::Read);
-        if raw.is_quiet() {
+        if is_idle {
             self.progress.quiet = self.progress.quiet.map(|quiet| quiet + 1);
         }
-        if raw.is_quiet() || self.keep(record) {
+        if is_idle || self.keep(record) {
             faults::pass(Point::Committed);
             self.table.clear()?;
             if !self.next.is_empty() {
@@ -323,13 +324,14 @@ impl<T: Halves, P: Port> Cycle<T, P> {
 
     /// Whether an epoch is in the ledger; if not it will be.
     fn keep(&mut self, record: EpochRecord) -> bool {
+        let changed = self.joiner.take_changed();
         let Some(keeper) = &mut self.keeper else { return true };
         let (table, epoch) = (self.table.id(), record.epoch.into());
         let identity = Identity { boot: self.boot.clone(), table, epoch };
         let known = self.joiner.inventory().devices();
         let quiet = self.progress.quiet.replace(0);
         let commit = Commit::new(identity, record, known, self.sinks.attributed_by());
-        keeper.keep(Box::new(Commit { quiet, ..commit }));
+        keeper.keep(Box::new(Commit { quiet, ..commit.with_changed(changed) }));
         keeper.settle(PATIENCE)
     }
 

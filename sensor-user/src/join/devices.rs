@@ -1,7 +1,8 @@
 //! The device inventory: which MAC address is whose.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    mem,
     sync::Arc,
 };
 
@@ -26,6 +27,8 @@ pub struct Inventory {
     limit: usize,
     /// How many there are.
     unknown: usize,
+    /// Those about whom something else is known than when this was last asked.
+    changed: BTreeSet<DeviceId>,
 }
 
 impl Inventory {
@@ -44,6 +47,7 @@ impl Inventory {
             names: HashSet::new(),
             limit: unknown_devices as usize,
             unknown: 0,
+            changed: BTreeSet::new(),
         };
         inventory.push(Self::POOL_NAME.into(), Vec::new(), "".into(), DeviceKind::Pool);
         inventory.push("(multicast)".into(), vec![BROADCAST], "".into(), DeviceKind::Group);
@@ -57,26 +61,45 @@ impl Inventory {
         inventory
     }
 
-    /// Enters a device of before the sensor started, unless it is one that has its name. The
+    /// Enters a device of before the sensor started, as a part of the one that has its name if there is one. The
     /// [configuration](Self::configure) then says what has become of it.
-    pub fn readmit(&mut self, name: &Arc<str>, macs: &[Mac], kind: DeviceKind) -> DeviceId {
+    pub fn readmit(
+        &mut self,
+        name: &Arc<str>,
+        macs: &[Mac],
+        group: &Arc<str>,
+        kind: DeviceKind,
+    ) -> DeviceId {
         match kind {
-            DeviceKind::Pool => Self::POOL,
-            DeviceKind::Group => Self::GROUP,
-            DeviceKind::Configured | DeviceKind::Unknown => {
-                let namesake = self.devices.iter().find(|device| device.name == *name);
-                namesake
-                    .map(|device| device.id)
-                    .unwrap_or_else(|| self.push(Arc::clone(name), macs.to_vec(), "".into(), kind))
-            }
+            DeviceKind::Pool => return Self::POOL,
+            DeviceKind::Group => return Self::GROUP,
+            DeviceKind::Configured | DeviceKind::Unknown => {}
         }
+        let namesake = self.devices.iter().find(|device| device.name == *name);
+        let Some(namesake) = namesake.cloned() else {
+            return self.push(Arc::clone(name), macs.to_vec(), Arc::clone(group), kind);
+        };
+        // Two strangers may have been called the same at different times.
+        if kind == DeviceKind::Unknown
+            && namesake.macs != macs
+            && let Some(mac) = macs.first()
+        {
+            let name = name_for(*mac, &self.names);
+            return self.push(name, macs.to_vec(), Arc::clone(group), kind);
+        }
+        let id = self.next_id();
+        let part_of = Some(namesake.part_of.unwrap_or(namesake.id));
+        self.devices.push(DeviceInfo { id, part_of, ..namesake });
+        id
     }
 
     /// Goes on with these configured devices. A device is the one of its name; else it is an unknown one
     /// with one of its addresses, or a configured one whose name is gone; else it is new. One that is
     /// no longer configured goes on as an unknown one. All keep what was counted for them, and a name
-    /// that is now a configured device's is that one's.
+    /// that is now a configured device's is that one's. One that is left without an address, because one configured
+    /// device has them all, is a part of that one from here on.
     pub fn configure(&mut self, configured: &[DeviceConfig]) {
+        let before = self.devices.clone();
         let mut ids = Vec::with_capacity(configured.len());
         for device in configured {
             let known = self.identify(device, configured).filter(|id| !ids.contains(id));
@@ -97,17 +120,51 @@ impl Inventory {
                 vendor: vendor_of(&device.macs),
                 group: device.group.as_deref().unwrap_or_default().into(),
                 kind: DeviceKind::Configured,
+                part_of: None,
             };
         }
         self.unknown = 0;
-        for device in &mut self.devices {
+        let mut wholes = BTreeMap::new();
+        for device in self.devices.iter_mut().filter(|device| device.part_of.is_none()) {
             let is_device = !matches!(device.kind, DeviceKind::Pool | DeviceKind::Group);
             if is_device && !ids.contains(&device.id) {
+                if let Some(whole) = heir(device, &self.by_mac) {
+                    wholes.insert(device.id, whole);
+                    continue;
+                }
                 make_unknown(device, &mut self.by_mac, &self.names);
                 self.unknown += 1;
             }
             self.names.insert(Arc::clone(&device.name));
         }
+        self.join(&wholes);
+        let changed = self.devices.iter().zip(&before).filter(|(now, before)| now != before);
+        self.changed.extend(changed.map(|(now, _)| now.id));
+    }
+
+    /// Has parts say what is known of their wholes; `wholes` says which devices have become parts.
+    fn join(&mut self, wholes: &BTreeMap<DeviceId, DeviceId>) {
+        for place in 0..self.devices.len() {
+            let DeviceInfo { id, part_of, .. } = self.devices[place];
+            let Some(mut whole) = part_of.or_else(|| wholes.get(&id).copied()) else { continue };
+            // What was a whole may be a part now; an heir is configured, and so none.
+            while let Some(next) = wholes.get(&whole) {
+                whole = *next;
+            }
+            let info = self.devices[whole.0 as usize].clone();
+            self.devices[place] = DeviceInfo { id, part_of: Some(whole), ..info };
+        }
+    }
+
+    /// The devices about whom something else is known than when this was last asked.
+    pub fn take_changed(&mut self) -> Vec<DeviceInfo> {
+        let changed = mem::take(&mut self.changed);
+        changed.iter().map(|id| self.devices[id.0 as usize].clone()).collect()
+    }
+
+    /// Whether there are such.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// Which of the devices that there are this one is.
@@ -152,13 +209,25 @@ impl Inventory {
         group: Arc<str>,
         kind: DeviceKind,
     ) -> DeviceId {
-        let id = DeviceId(u32::try_from(self.devices.len()).unwrap_or(u32::MAX));
+        let id = self.next_id();
         self.by_mac.extend(macs.iter().map(|mac| (*mac, id)));
         let vendor = vendor_of(&macs);
         self.names.insert(Arc::clone(&name));
-        self.devices.push(DeviceInfo { id, name, macs, vendor, group, kind });
+        self.devices.push(DeviceInfo { id, name, macs, vendor, group, kind, part_of: None });
         id
     }
+
+    fn next_id(&self) -> DeviceId {
+        DeviceId(u32::try_from(self.devices.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// The one configured device that has all addresses of a device; `by_mac` has those of configured ones, and of unknown
+/// ones that are themselves.
+fn heir(device: &DeviceInfo, by_mac: &HashMap<Mac, DeviceId>) -> Option<DeviceId> {
+    let mut owners = device.macs.iter().map(|mac| by_mac.get(mac).copied());
+    let first = owners.next()??;
+    owners.all(|owner| owner == Some(first)).then_some(first)
 }
 
 /// Leaves a device the addresses that no configured one has. Its name stays if it was unknown before and
@@ -313,13 +382,65 @@ mod tests {
             called(&inventory)[..2],
             ["xiaomi-64:09:80:01:02:03", "28:6c:07:01:02:03"].map(String::from)
         );
-        // One that has lost name and addresses.
-        inventory.configure(&[config("a", &[third])]);
-        inventory.configure(&[config("a", &[Mac([6; 6])]), config("b", &[third])]);
-        inventory.configure(&[config("b", &[third, Mac([6; 6])])]);
-        let names: HashSet<_> = inventory.devices().iter().map(|device| &device.name).collect();
-        assert_eq!(names.len(), inventory.devices().len(), "{names:?}");
-        assert!(names.contains(&Arc::from("(former device 6)")), "{names:?}");
+        // One that has lost name and addresses, to two others.
+        let [fourth, fifth] = [Mac([6; 6]), Mac([8; 6])];
+        inventory.configure(&[config("a", &[fourth, fifth]), config("b", &[third])]);
+        inventory.configure(&[config("b", &[third, fourth]), config("c", &[fifth])]);
+        inventory.configure(&[config("b", &[third, fourth, fifth])]);
+        let devices = || inventory.devices().iter().filter(|device| device.part_of.is_none());
+        let names: HashSet<_> = devices().map(|device| &device.name).collect();
+        assert_eq!(names.len(), devices().count(), "{names:?}");
+    }
+
+    /// What it sent before must not stay in a row without an address.
+    #[test]
+    fn a_device_is_a_part_of_the_one_that_gets_its_address() {
+        let [second, third] = [1, 2].map(|last| Mac([0x64, 0x09, 0x80, 9, 9, last]));
+        let mut inventory = inventory(5);
+        let phone = inventory.resolve(PHONE, Direction::Tx);
+        let stranger = inventory.resolve(second, Direction::Tx);
+        assert!(!inventory.has_changed(), "nothing is known otherwise than before");
+
+        let group = Some("phones".to_owned());
+        let with =
+            |name: &str, macs: &[Mac]| DeviceConfig { group: group.clone(), ..config(name, macs) };
+        inventory.configure(&[with("phone", &[PHONE, RANDOM, second])]);
+        assert_eq!(inventory.resolve(second, Direction::Tx), phone);
+        let part = &inventory.devices()[stranger.0 as usize];
+        assert_eq!((part.part_of, &*part.name, part.macs.len()), (Some(phone), "phone", 3));
+        let changed: Vec<_> = inventory.take_changed().into_iter().map(|info| info.id).collect();
+        assert_eq!(changed, [phone, stranger]);
+        assert!(!inventory.has_changed());
+
+        // It is called what the whole is called, and stays a part without that address.
+        inventory.configure(&[with("handset", &[PHONE, RANDOM])]);
+        let part = &inventory.devices()[stranger.0 as usize];
+        assert_eq!((part.part_of, &*part.name), (Some(phone), "handset"));
+        let again = inventory.resolve(second, Direction::Tx);
+        assert_ne!(again, stranger, "what comes from that address is a device of its own");
+        // Two named devices become one, with the parts of each.
+        let tv = inventory.resolve(third, Direction::Tx);
+        inventory.configure(&[with("tv", &[third]), with("handset", &[PHONE, RANDOM])]);
+        inventory.configure(&[with("tv", &[third, PHONE, RANDOM])]);
+        let parts = [phone, stranger].map(|id| inventory.devices()[id.0 as usize].part_of);
+        assert_eq!(parts, [Some(tv), Some(tv)]);
+        assert_eq!(inventory.devices()[again.0 as usize].part_of, None);
+    }
+
+    /// Else a forged address whose end is a stranger's of before would be counted as that one.
+    #[test]
+    fn only_a_namesake_with_the_same_addresses_is_readmitted_as_a_part() {
+        let mut inventory = Inventory::new(&[], 9);
+        let [one, other] = [Mac([2, 1, 1, 7, 7, 7]), Mac([2, 2, 2, 7, 7, 7])];
+        let mut readmit =
+            |mac, kind| inventory.readmit(&"random-07:07:07".into(), &[mac], &"".into(), kind);
+        let first = readmit(one, DeviceKind::Unknown);
+        let second = readmit(other, DeviceKind::Unknown);
+        let third = readmit(one, DeviceKind::Configured);
+        assert_eq!(inventory.resolve(other, Direction::Tx), second);
+        let devices = inventory.devices();
+        assert_eq!(&*devices[second.0 as usize].name, "random-02:02:02:07:07:07");
+        assert_eq!(devices[third.0 as usize].part_of, Some(first));
     }
 
     #[test]

@@ -158,7 +158,9 @@ impl GeoDb {
                 longest([Some(prefix), named_prefix, gap]),
             )
         };
+        // A network that lies in the autonomous system of its surroundings leaves that its name.
         let own_operator = named.and_then(|network| Some((network.asn?, &network.name)));
+        let own_operator = own_operator.filter(|(own, _)| asn != *own || operator.is_empty());
         let (asn, operator) =
             own_operator.map_or((asn, operator), |(asn, name)| (asn, Arc::clone(name)));
         Found {

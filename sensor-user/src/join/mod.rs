@@ -16,7 +16,7 @@ use crate::{
     config::DeviceConfig,
     kernel::RawEpoch,
     model::{
-        Attribution, Country, DeviceId, Direction, EpochBooks, EpochRecord, Flow,
+        Attribution, Country, DeviceId, DeviceInfo, Direction, EpochBooks, EpochRecord, Flow,
         InterfaceCounters, Level, Mac, Outcomes, Protocol,
     },
 };
@@ -49,6 +49,11 @@ impl Joiner {
     /// Goes on with these configured devices.
     pub fn configure(&mut self, configured: &[DeviceConfig]) {
         self.inventory.configure(configured);
+    }
+
+    /// The devices about whom something else is known than when this was last asked: what they are called, above all.
+    pub fn take_changed(&mut self) -> Vec<DeviceInfo> {
+        self.inventory.take_changed()
     }
 
     /// The devices known so far.

@@ -45,8 +45,8 @@ pub(super) fn candidates(mac: Mac) -> [String; 3] {
 
 /// The vendor in a word, or why there is none.
 fn word(mac: Mac) -> String {
-    if mac.is_group() {
-        // No station may send with such an address (IEEE 802.3, 3.2.3).
+    if mac.is_group() || mac == Mac::ZERO {
+        // No station may send with such an address (IEEE 802.3, 3.2.3), nor has one that of zeros.
         return "invalid".to_owned();
     }
     if mac.is_local() {
@@ -83,6 +83,8 @@ mod tests {
         assert_eq!(best("da:1b:2c:3d:4e:05"), "random-3d:4e:05");
         assert_eq!(best("8c:1f:64:ff:ff:ff"), "unknown-ff:ff:ff");
         assert_eq!(best("ff:ff:ff:ff:ff:ff"), "invalid-ff:ff:ff");
+        assert_eq!(best("00:00:00:00:00:00"), "invalid-00:00:00");
+        assert_eq!(best("00:00:00:00:00:01"), "xerox-00:00:01");
     }
 
     #[test]

@@ -9,9 +9,9 @@ const NOBODY: [&str; 3] = ["", "IEEE Registration Authority", "Private"];
 /// The vendor of a MAC address by its block (MA-S, MA-M, MA-L); `None` where none is registered.
 ///
 /// Locally administered addresses (the random ones of phones) and group addresses belong to nobody,
-/// even where the registry lists the same digits.
+/// even where the registry lists the same digits, and so does the address of zeros, which is no station's.
 pub fn vendor(mac: Mac) -> Option<&'static str> {
-    if mac.is_local() || mac.is_group() {
+    if mac.is_local() || mac.is_group() || mac == Mac::ZERO {
         return None;
     }
     let [a, b, c, d, e, f] = mac.0;
@@ -49,6 +49,7 @@ mod tests {
         assert_eq!(of("2a:6c:07:00:00:01"), None);
         assert_eq!(of("29:6c:07:00:00:01"), None);
         assert_eq!(of("ff:ff:ff:ff:ff:ff"), None);
+        assert_eq!(of("00:00:00:00:00:00"), None);
         // Listed among the company identifiers (CID), yet locally administered.
         assert_eq!(of("ea:27:01:00:00:00"), None);
     }

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use crate::{
     config::{GroupPolicy, Policy},
-    model::{Country, DeviceId, DeviceInfo, DeviceKind, EpochRecord, Flow},
-    state::{Alert, Rule, rfc3339},
+    model::{Country, DeviceInfo, DeviceKind, EpochRecord, Flow},
+    state::{Alert, Breach, Rule, What, rfc3339},
 };
 
 /// Judges every epoch by the policy and remembers what it has raised.
@@ -32,14 +32,6 @@ pub struct Judgement {
     pub again: BTreeSet<usize>,
 }
 
-/// What is raised only once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Breach {
-    Country(DeviceId, Country),
-    Watched(DeviceId, Option<IpNet>),
-    Operator(DeviceId, u32),
-}
-
 impl Engine {
     /// An engine that has raised nothing yet.
     pub fn new(policy: Policy) -> Self {
@@ -47,17 +39,24 @@ impl Engine {
     }
 
     /// Goes on with alerts that were raised before the sensor started, in their order.
-    pub fn restore(&mut self, alerts: &[Alert]) {
-        for (place, alert) in alerts.iter().enumerate() {
-            let breach = match alert.rule {
-                Rule::CountryNotAllowed => Breach::Country(alert.device_id, alert.country),
-                Rule::WatchedPrefix => Breach::Watched(alert.device_id, alert.prefix),
-                Rule::WatchedOperator => Breach::Operator(alert.device_id, alert.asn),
-            };
-            // Of several on devices that are one now the last counts.
-            self.raised.insert(breach, place);
-        }
+    pub fn restore<'a>(&mut self, alerts: impl ExactSizeIterator<Item = &'a Alert>) {
         self.places = alerts.len();
+        for (place, alert) in alerts.enumerate() {
+            // Of several on devices that are one now the first goes on.
+            self.raised.entry(alert.breach()).or_insert(place);
+        }
+    }
+
+    /// What was raised for a device that has become part of another counts for that one.
+    pub fn list(&mut self, devices: &[DeviceInfo]) {
+        for (part, whole) in devices.iter().filter_map(|info| Some((info.id, info.part_of?))) {
+            for (breach, place) in
+                self.raised.extract_if(|breach, _| breach.device == part).collect::<Vec<_>>()
+            {
+                let first = self.raised.entry(Breach { device: whole, ..breach }).or_insert(place);
+                *first = place.min(*first);
+            }
+        }
     }
 
     /// Judges by another policy from here on. What was raised stays raised.
@@ -77,15 +76,14 @@ impl Engine {
                 } else {
                     let alert = found.entry(breach).or_insert_with(|| Alert {
                         last_seen: record.ended,
-                        ..alert(breach.rule(), prefix, flow, device)
+                        ..alert(breach.what.rule(), prefix, flow, device)
                     });
                     add(alert, prefix, flow);
                 }
             }
         }
         let mut new: Vec<_> = found.into_iter().collect();
-        let order = |alert: &Alert| (alert.since, alert.device.clone(), alert.rule, alert.prefix);
-        new.sort_by_cached_key(|(_, alert)| order(alert));
+        new.sort_by_key(|(_, alert)| (alert.since, alert.device, alert.rule, alert.prefix));
         for (breach, _) in &new {
             self.raised.insert(*breach, self.places);
             self.places += 1;
@@ -102,14 +100,16 @@ impl Engine {
         let far = &flow.attribution;
         let forbidden =
             rules(&self.policy, device).is_some_and(|(_, rules)| is_outside(far.country, rules));
-        let country = forbidden.then_some((Breach::Country(device.id, far.country), far.prefix));
+        let country = forbidden.then_some((What::Country(far.country), far.prefix));
         let watched = far.watched.then(|| {
             let prefix = self.watched_prefix(flow.address).or(far.prefix);
-            (Breach::Watched(device.id, prefix), prefix)
+            (What::Prefix(prefix), prefix)
         });
         let operator = self.policy.watched_operators.contains(&far.asn);
-        let operator = operator.then_some((Breach::Operator(device.id, far.asn), far.prefix));
-        country.into_iter().chain(watched).chain(operator)
+        let operator = operator.then_some((What::Operator(far.asn), far.prefix));
+        let device = device.id;
+        let found = country.into_iter().chain(watched).chain(operator);
+        found.map(move |(what, prefix)| (Breach { device, what }, prefix))
     }
 
     /// The network as the policy names it, where the prefix may be a smaller one inside it.
@@ -122,23 +122,30 @@ impl Engine {
 
 /// The group whose rules hold for a device, and the rules. Unknown devices follow those of the group that
 /// stands in for them, if there is one; so does their pool, or else a flood of MAC addresses would be
-/// a way around the policy.
+/// a way around the policy. A group that is gone from the policy while devices are in it allows nothing: whoever takes
+/// it away has to say what holds instead.
 pub fn rules<'a>(policy: &'a Policy, device: &'a DeviceInfo) -> Option<(&'a str, &'a GroupPolicy)> {
     let group = match device.kind {
         DeviceKind::Configured => &*device.group,
         DeviceKind::Unknown | DeviceKind::Pool => policy.unknown_devices.as_deref()?,
         DeviceKind::Group => return None,
     };
-    policy.groups.get(group).map(|rules| (group, rules))
+    if group.is_empty() || policy.groups_without_rules.contains(group) {
+        return None;
+    }
+    Some((group, policy.groups.get(group).unwrap_or(&NOTHING)))
 }
 
-/// One structured line in the log.
-pub fn log(alert: &Alert) {
+/// The rules of a group that is gone.
+static NOTHING: GroupPolicy = GroupPolicy { allowed_countries: BTreeSet::new() };
+
+/// One structured line in the log, about a device of this name.
+pub fn log(alert: &Alert, device: &str) {
     let prefix = alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default();
     tracing::warn!(
         rule = alert.rule.name(),
         severity = alert.rule.severity(),
-        device = &*alert.device,
+        device,
         country = %alert.country,
         prefix,
         asn = alert.asn,
@@ -160,22 +167,11 @@ fn is_outside(country: Country, group: &GroupPolicy) -> bool {
     !group.allowed_countries.contains(&code)
 }
 
-impl Breach {
-    const fn rule(self) -> Rule {
-        match self {
-            Self::Country(..) => Rule::CountryNotAllowed,
-            Self::Watched(..) => Rule::WatchedPrefix,
-            Self::Operator(..) => Rule::WatchedOperator,
-        }
-    }
-}
-
 /// An alert for a flow, nothing counted yet.
 fn alert(rule: Rule, prefix: Option<IpNet>, flow: &Flow, device: &DeviceInfo) -> Alert {
     Alert {
-        device_id: device.id,
         rule,
-        device: device.name.clone(),
+        device: device.id,
         country: flow.attribution.country,
         prefix,
         asn: flow.attribution.asn,
@@ -217,6 +213,7 @@ mod tests {
                 "42.62.48.0/24".parse().unwrap(),
             ],
             watched_operators: [45102].into(),
+            groups_without_rules: ["cameras".to_owned()].into(),
             unknown_devices: None,
         }
     }
@@ -241,8 +238,7 @@ mod tests {
             alerts,
             [Alert {
                 rule: Rule::CountryNotAllowed,
-                device_id: DeviceId(0),
-                device: "redmi".into(),
+                device: DeviceId(0),
                 country: Country::Iso(*b"CN"),
                 prefix: early.attribution.prefix,
                 asn: early.attribution.asn,
@@ -263,8 +259,8 @@ mod tests {
         assert_eq!(again, [0].into());
         let again = engine.judge(&fixture::record(3, vec![other]), &devices).again;
         assert_eq!(again, [2].into(), "by its place");
-        let raised: Vec<_> = alerts.iter().map(|a| (&*a.device, a.country.to_string())).collect();
-        assert_eq!(raised, [("redmi", "US".into()), ("watch", "CN".into())]);
+        let raised: Vec<_> = alerts.iter().map(|a| (a.device.0, a.country.to_string())).collect();
+        assert_eq!(raised, [(0, "US".into()), (1, "CN".into())]);
     }
 
     #[test]
@@ -294,7 +290,7 @@ mod tests {
 
     #[test]
     fn who_has_no_policy_is_not_judged() {
-        // 2: configured, of a group without a policy. 3: unknown. 4: multicast. 5: the pool.
+        // 2: configured, of a group that may talk to any country. 3: unknown. 4: multicast. 5: the pool.
         let flows =
             [2, 3, 4, 5].map(|device| fixture::flow(device, Direction::Tx, &country("CN"), 1, 60));
         let record = fixture::record(1, flows.into());
@@ -303,8 +299,38 @@ mod tests {
 
         let strict = Policy { unknown_devices: Some("phones".into()), ..policy() };
         let alerts = Engine::new(strict).judge(&record, &devices).new;
-        let raised: Vec<_> = alerts.iter().map(|alert| &*alert.device).collect();
-        assert_eq!(raised, ["02:00:00:00:00:99", "unknown"]);
+        let raised: Vec<_> = alerts.iter().map(|alert| alert.device.0).collect();
+        assert_eq!(raised, [3, 5]);
+    }
+
+    #[test]
+    fn a_group_that_is_gone_allows_nothing() {
+        let gone = Policy { groups_without_rules: BTreeSet::new(), ..policy() };
+        let flows = [country("IN"), Far { country: Country::Special("private"), ..Far::default() }];
+        let flows = flows.map(|far| fixture::flow(2, Direction::Tx, &far, 1, 60));
+        let record = fixture::record(1, flows.into());
+        let alerts = Engine::new(gone).judge(&record, &fixture::devices()).new;
+        assert_eq!(
+            alerts.iter().map(|alert| alert.country).collect::<Vec<_>>(),
+            [fixture::country("IN")]
+        );
+    }
+
+    /// A device that becomes a part of another is not raised again as that one.
+    #[test]
+    fn what_was_raised_for_a_part_was_raised_for_the_whole() {
+        let mut devices = fixture::devices();
+        let strict = Policy { unknown_devices: Some("phones".into()), ..policy() };
+        let mut engine = Engine::new(strict);
+        let flow = |device, code| fixture::flow(device, Direction::Tx, &country(code), 1, 60);
+        let record = fixture::record(1, vec![flow(3, "CN"), flow(3, "US"), flow(0, "US")]);
+        assert_eq!(engine.judge(&record, &devices).new.len(), 3);
+        devices[3].part_of = Some(DeviceId(0));
+        engine.list(&devices);
+        let Judgement { new, again } =
+            engine.judge(&fixture::record(2, vec![flow(0, "CN"), flow(0, "US")]), &devices);
+        // By device and rule: of the two for the US the first one goes on.
+        assert_eq!((new, again), (Vec::new(), [0, 1].into()));
     }
 
     #[test]
@@ -346,5 +372,5 @@ mod tests {
         assert_eq!(engine.judge(&record, &fixture::devices()).new, [], "raised twice");
     }
 
-    use crate::model::Direction;
+    use crate::model::{DeviceId, Direction};
 }

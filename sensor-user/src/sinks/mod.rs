@@ -45,7 +45,7 @@ impl Sinks {
     /// Sinks that publish to `shared` and judge by `policy`.
     pub fn new(shared: Arc<Shared>, policy: Policy) -> Self {
         let mut alerts = alerts::Engine::new(policy);
-        alerts.restore(shared.snapshot().alerts());
+        alerts.restore(shared.snapshot().all_alerts());
         Self { alerts, shared, stale: Vec::new() }
     }
 
@@ -56,6 +56,12 @@ impl Sinks {
         let setup = Setup::new(config, geo);
         self.shared.change(|state| state.set_setup(setup));
         self.stale.clear();
+    }
+
+    /// From here on these are the devices, the inventory's whole list: every reader sees what they are called now.
+    pub fn list(&mut self, devices: &[DeviceInfo]) {
+        self.alerts.list(devices);
+        self.shared.change(|state| state.list(devices, state.ended()));
     }
 
     /// Lets every reader see where and how the sensor watches.
@@ -95,18 +101,20 @@ impl Sinks {
         times: EpochTimes,
     ) -> Vec<(usize, Alert)> {
         let began = Instant::now();
+        self.alerts.list(devices);
         let Judgement { new, again } = self.alerts.judge(record, devices);
         for alert in &new {
-            alerts::log(alert);
+            let name = devices.get(alert.device.0 as usize).map_or("", |info| &info.name);
+            alerts::log(alert, name);
         }
         let mut alerts = Vec::new();
         self.shared.update(|state| {
             state.apply(record, devices);
             state.renew(again.iter().copied(), record.ended);
-            let first = state.alerts().len();
+            let first = state.all_alerts().len();
             state.raise(new);
-            let places = again.into_iter().chain(first..state.alerts().len());
-            alerts.extend(places.map(|place| (place, state.alerts()[place].clone())));
+            let places = again.into_iter().chain(first..state.all_alerts().len());
+            alerts.extend(places.filter_map(|place| Some((place, state.alert(place)?.clone()))));
             let timings = state.timings_mut();
             timings.flip.add(times.flip);
             timings.drain.add(times.drain);

@@ -1,6 +1,6 @@
 //! What one device has sent and received, by destination.
 
-use std::mem;
+use std::{cmp::Reverse, mem};
 
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +205,34 @@ impl DeviceState {
         let row = self.rows.of(&saved.entry(), limits, pool, places, new);
         row.traffic.merge(saved.traffic());
         row.contact.merge(&saved.row.contact);
+    }
+
+    /// How many rows it holds.
+    pub(super) const fn held(&self) -> &Held {
+        self.rows.held()
+    }
+
+    /// Takes over the rows of a device that is a part of it, the last ones in use first.
+    pub(super) fn take_rows(
+        &mut self,
+        part: &Self,
+        limits: &Limits,
+        pool: &mut Held,
+        places: &mut Places,
+    ) {
+        let mut rows: Vec<_> = part.rows.iter().collect();
+        rows.sort_unstable_by_key(|(_, row)| Reverse(row.contact.last));
+        for (key, row) in rows {
+            let saved = SavedRow {
+                attribution: places.get(key.place).clone(),
+                protocol: key.protocol,
+                far: key.far,
+                row: *row,
+            };
+            self.restore_row(&saved, limits, pool, places);
+        }
+        self.rows.restore_folded(part.folded());
+        self.changed = true;
     }
 
     /// Goes on counting what went beyond the bounds.

@@ -53,8 +53,10 @@ impl State {
         }
         series.add(flow, contact, &mut self.budget);
         // An operator is named once it has a label set of its own, which bounds the names too.
-        let Attribution { country, asn, operator, .. } = &flow.attribution;
-        let is_named = operator.is_empty() || self.operators.contains_key(asn);
+        let Attribution { country, asn, operator, network, .. } = &flow.attribution;
+        // A network that the configuration names is a part of its autonomous system, which has another name.
+        let is_named =
+            operator.is_empty() || operator == network || self.operators.contains_key(asn);
         if !is_named && series.has_label_set(*country, *asn) && self.budget.take_info() {
             self.operators.insert(*asn, Arc::clone(operator));
         }

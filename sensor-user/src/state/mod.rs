@@ -5,6 +5,7 @@
 //! countries and operators, and over its prefixes is the same number, whatever comes in. (Where its
 //! metrics had no room or have expired, they are part of the pool's.)
 
+mod alerts;
 mod budget;
 mod coverage;
 mod device;
@@ -30,10 +31,9 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
-
-use self::series::grow;
+use self::{alerts::Alerts, series::grow};
 pub use self::{
+    alerts::{Alert, Breach, Rule, What},
     budget::Budget,
     coverage::{Coverage, End, LinkState, Span},
     device::{Contact, DeviceState, Traffic},
@@ -57,8 +57,8 @@ use crate::{
     config,
     join::geo,
     model::{
-        Country, DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow,
-        InterfaceCounters, TableUse, Tally, Whereabouts,
+        DeviceId, DeviceInfo, DeviceKind, EpochBooks, EpochRecord, Flow, InterfaceCounters,
+        TableUse, Tally, Whereabouts,
     },
 };
 
@@ -132,67 +132,6 @@ impl Setup {
     }
 }
 
-/// Which rule of the policy was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Rule {
-    /// A packet was exchanged with a country outside the group's `allowed_countries`.
-    CountryNotAllowed,
-    /// A packet was exchanged with a watched prefix.
-    WatchedPrefix,
-    /// A packet was exchanged with a network of a watched operator.
-    WatchedOperator,
-}
-
-impl Rule {
-    /// Every rule there is.
-    pub const ALL: [Self; 3] =
-        [Self::CountryNotAllowed, Self::WatchedPrefix, Self::WatchedOperator];
-
-    /// Its name in logs, metrics and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CountryNotAllowed => "country_not_allowed",
-            Self::WatchedPrefix => "watched_prefix",
-            Self::WatchedOperator => "watched_operator",
-        }
-    }
-
-    /// `critical`, `warning` or `info`.
-    pub const fn severity(self) -> &'static str {
-        match self {
-            Self::CountryNotAllowed => "critical",
-            Self::WatchedPrefix | Self::WatchedOperator => "warning",
-        }
-    }
-}
-
-/// A breach of the policy, raised once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alert {
-    /// The rule that was broken.
-    pub rule: Rule,
-    /// Which device.
-    pub device_id: DeviceId,
-    /// Its name.
-    pub device: Arc<str>,
-    /// The country of the first packet.
-    pub country: Country,
-    /// The watched prefix, else the far prefix of the first packet.
-    pub prefix: Option<IpNet>,
-    /// The autonomous system of the first packet; 0 for none.
-    pub asn: u32,
-    /// Its name; empty where unknown.
-    pub operator: Arc<str>,
-    /// Time of the first packet, Unix time in nanoseconds.
-    pub since: u64,
-    /// End of the epoch of the last packet, Unix time in nanoseconds.
-    pub last_seen: u64,
-    /// Packets of the breach in the epoch that raised it, both directions.
-    pub packets: u64,
-    /// Bytes of the breach in the epoch that raised it, both directions.
-    pub bytes: u64,
-}
-
 /// The cumulative state.
 #[derive(Debug, Clone, Default)]
 pub struct State {
@@ -210,9 +149,7 @@ pub struct State {
     outcomes: BTreeMap<&'static str, u64>,
     interfaces: Vec<InterfaceCounters>,
     coverage: Vec<Coverage>,
-    alerts: Vec<Alert>,
-    /// Places of the alerts that have a series.
-    alert_series: Vec<usize>,
+    alerts: Alerts,
     tables: Vec<TableUse>,
     /// The metrics of the pool, and of devices that have none of their own.
     others: Series,
@@ -234,19 +171,29 @@ impl State {
         Self { setup: Arc::new(setup), budget, others: Series::pool(), ..Self::default() }
     }
 
+    /// Takes over who the devices are: the inventory's whole list, at Unix time `now` in nanoseconds. What was counted
+    /// for one that has become part of another is that one's from here on.
+    pub fn list(&mut self, devices: &[DeviceInfo], now: u64) {
+        for info in devices.iter().filter(|info| info.part_of.is_none()) {
+            let device =
+                self.devices.entry(info.id).or_insert_with(|| DeviceState::new(info.clone()));
+            if device.info().kind != info.kind {
+                self.alerts.change_kind(info.id, info.kind, &mut self.budget);
+            }
+            device.update_info(info, &mut self.pool, &mut self.budget);
+            if info.kind == DeviceKind::Configured {
+                device.series_mut(now, &mut self.budget);
+            }
+        }
+        for (part, whole) in devices.iter().filter_map(|info| Some((info.id, info.part_of?))) {
+            self.join_devices(part, whole, now);
+        }
+    }
+
     /// Adds one epoch. `devices` is the inventory's whole list, so that configured devices show
     /// before their first packet.
     pub fn apply(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) {
-        for info in devices {
-            let device = self
-                .devices
-                .entry(info.id)
-                .and_modify(|device| device.update_info(info, &mut self.pool, &mut self.budget))
-                .or_insert_with(|| DeviceState::new(info.clone()));
-            if info.kind == DeviceKind::Configured {
-                device.series_mut(record.ended, &mut self.budget);
-            }
-        }
+        self.list(devices, record.ended);
         // Bytes alone are those of a packet that an earlier look has found.
         let flows = || record.flows.iter().filter(|flow| flow.tally != Tally::default());
         let limits = &self.setup.limits;
@@ -281,26 +228,6 @@ impl State {
         self.tables.clone_from(&record.tables);
     }
 
-    /// Adds alerts, each of which the caller raises only once.
-    pub fn raise(&mut self, alerts: impl IntoIterator<Item = Alert>) {
-        for alert in alerts {
-            if self.budget.take(budget::OF_BREACH, false) {
-                self.alert_series.push(self.alerts.len());
-            }
-            self.alerts.push(alert);
-        }
-    }
-
-    /// Notes that alerts, by their places in [`alerts`](Self::alerts), have occurred again in an epoch
-    /// that ended at Unix time `ended` in nanoseconds.
-    pub fn renew(&mut self, again: impl IntoIterator<Item = usize>, ended: u64) {
-        for place in again {
-            if let Some(alert) = self.alerts.get_mut(place) {
-                alert.last_seen = alert.last_seen.max(ended);
-            }
-        }
-    }
-
     /// The clock was set. What expires keeps its age; nothing is later than now, or than a time that is believed.
     pub fn clock_stepped(&mut self, step: ClockStep, trusted: u64) {
         self.looked = step.shift(self.looked);
@@ -318,10 +245,7 @@ impl State {
         self.looked = self.looked.min(limit);
         self.others.distrust_after(limit);
         self.devices.values_mut().for_each(|device| device.distrust_after(limit));
-        for alert in &mut self.alerts {
-            alert.since = alert.since.min(limit);
-            alert.last_seen = alert.last_seen.min(limit);
-        }
+        self.alerts.distrust_after(limit);
     }
 
     /// Where the epoch thread's time goes, to be added to.
@@ -459,16 +383,6 @@ impl State {
     pub fn interfaces(&self) -> &[InterfaceCounters] {
         &self.interfaces
     }
-
-    /// Every alert raised, oldest first.
-    pub fn alerts(&self) -> &[Alert] {
-        &self.alerts
-    }
-
-    /// Those that have a series in the metrics.
-    pub fn exported_alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.alert_series.iter().map(|place| &self.alerts[*place])
-    }
 }
 
 /// First and last packet of a flow of an epoch that ended at `ended`.
@@ -485,5 +399,6 @@ fn unlisted(id: DeviceId) -> DeviceInfo {
         vendor: "".into(),
         group: "".into(),
         kind: DeviceKind::Unknown,
+        part_of: None,
     }
 }

@@ -13,10 +13,8 @@ use sensor_common::report::{
 };
 
 use super::{
-    Contact, Detail, DeviceState, Places, Rule, State,
-    report::{
-        DestinationKey, Destinations, alert_report, destination_report, destinations_of, texts,
-    },
+    Alert, Contact, Detail, DeviceState, Places, Rule, State,
+    report::{DestinationKey, Destinations, destination_report, destinations_of, texts},
     rfc3339,
     rows::{Row, RowKey},
 };
@@ -114,9 +112,9 @@ impl State {
 
     /// The devices with totals in place of their destinations, by name.
     pub fn device_list(&self, query: &DeviceQuery) -> DeviceList {
-        let mut alerts = HashMap::<&str, u64>::new();
-        for alert in &self.alerts {
-            *alerts.entry(&alert.device).or_default() += 1;
+        let mut alerts = HashMap::<DeviceId, u64>::new();
+        for alert in self.alerts() {
+            *alerts.entry(alert.device).or_default() += 1;
         }
         let mut devices: Vec<_> = self
             .devices_of(query.device.as_ref())
@@ -131,7 +129,7 @@ impl State {
                 let contact = contact_of(device);
                 let recent = is_since(contact.map(|contact| contact.last), query.since);
                 recent.then(|| {
-                    let alerts = alerts.get(&*device.info().name).copied().unwrap_or_default();
+                    let alerts = alerts.get(&device.info().id).copied().unwrap_or_default();
                     self.device_summary(device, contact, alerts)
                 })
             })
@@ -201,17 +199,13 @@ impl State {
 
     /// The alerts, oldest first; where there are too many, the newest.
     pub fn alert_list(&self, query: &AlertQuery) -> AlertList {
-        let devices: Vec<_> = self.devices_of(query.device.as_ref()).collect();
+        let is_asked = |alert: &Alert| {
+            let info = self.devices.get(&alert.device).map(DeviceState::info);
+            query.device.as_ref().is_none_or(|asked| info.is_some_and(|info| asked.is(info)))
+        };
         let mut alerts: Vec<_> = self
-            .alerts
-            .iter()
-            .filter(|alert| {
-                // An alert keeps the name that its device had.
-                query.device.as_ref().is_none_or(|device| {
-                    device.name == *alert.device
-                        || devices.iter().any(|known| known.info().name == alert.device)
-                })
-            })
+            .alerts()
+            .filter(|alert| is_asked(alert))
             .filter(|alert| query.rule.is_none_or(|rule| alert.rule == rule))
             .filter(|alert| query.severity.as_ref().is_none_or(|s| alert.rule.severity() == s))
             .filter(|alert| query.country.is_none_or(|country| alert.country == country))
@@ -224,7 +218,7 @@ impl State {
             time: rfc3339(self.ended),
             matched: matched as u64,
             truncated: alerts.len() < matched,
-            alerts: alerts.into_iter().map(alert_report).collect(),
+            alerts: alerts.into_iter().map(|alert| self.alert_report(alert)).collect(),
             attribution: self.setup.attribution.clone(),
         }
     }

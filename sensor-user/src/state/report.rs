@@ -56,7 +56,7 @@ impl State {
             version: REPORT_VERSION,
             time: rfc3339(self.ended),
             devices,
-            alerts: self.alerts.iter().map(alert_report).collect(),
+            alerts: self.alerts().map(|alert| self.alert_report(alert)).collect(),
             books: self.books_report(),
             interfaces: self.interfaces_report(),
             databases: self
@@ -65,6 +65,20 @@ impl State {
                 .collect(),
             attribution: self.setup.attribution.clone(),
             replay: None,
+        }
+    }
+
+    pub(super) fn alert_report(&self, alert: &super::Alert) -> Alert {
+        Alert {
+            rule: alert.rule.name().to_owned(),
+            device: self.name_of(alert.device).to_owned(),
+            country: alert.country.to_string(),
+            severity: alert.rule.severity().to_owned(),
+            since: rfc3339(alert.since),
+            last_seen: rfc3339(alert.last_seen),
+            prefix: alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+            asn: alert.asn,
+            operator: alert.operator.to_string(),
         }
     }
 
@@ -130,20 +144,6 @@ fn database_report(status: &geo::Status, stale: bool) -> Database {
         stale,
         source: status.source.clone(),
         sha256: status.sha256.clone(),
-    }
-}
-
-pub(super) fn alert_report(alert: &super::Alert) -> Alert {
-    Alert {
-        rule: alert.rule.name().to_owned(),
-        device: alert.device.to_string(),
-        country: alert.country.to_string(),
-        severity: alert.rule.severity().to_owned(),
-        since: rfc3339(alert.since),
-        last_seen: rfc3339(alert.last_seen),
-        prefix: alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
-        asn: alert.asn,
-        operator: alert.operator.to_string(),
     }
 }
 

@@ -132,6 +132,7 @@ impl State {
     /// Goes on with the alerts that were raised, oldest first.
     pub fn restore_alerts(&mut self, alerts: Vec<Alert>) {
         self.raise(alerts);
+        self.alerts.join(&mut self.budget);
     }
 }
 

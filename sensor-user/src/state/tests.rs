@@ -1,3 +1,5 @@
+mod names;
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
@@ -261,8 +263,7 @@ fn reported() -> State {
     }
     state.raise([Alert {
         rule: Rule::CountryNotAllowed,
-        device_id: DeviceId(0),
-        device: "redmi".into(),
+        device: DeviceId(0),
         country: fixture::country("CN"),
         prefix: Some("42.62.48.0/24".parse().unwrap()),
         asn: 45102,

@@ -191,25 +191,55 @@ fn warnings_name_the_line() {
     let config = good(
         "interfaces: [{name: lan0, attach: tc, when_xdp_is_taken: tc}]\n\
          listen: 0.0.0.0:9469\n\
-         devices: [{name: a, mac: 02:00:00:00:00:01, group: fones},\n\
-         \u{20}{name: b, mac: 02:00:00:00:00:02, group: fones}]\n\
-         policy: {groups: {phones: {allowed_countries: [IN]}}, unknown_devices: guests,\n\
+         policy: {\n\
          \u{20}watched_prefixes: [42.62.48.0/24, 13.0.0.0/8,\n\
          \u{20}42.62.0.0/16, 42.0.0.0/8]}\n",
     );
     let starts = [
         "etc/config.yaml:1: `when_xdp_is_taken` has no effect",
         "etc/config.yaml:2: `listen` 0.0.0.0:9469 is not a loopback address",
-        "etc/config.yaml:3: group `fones` has no rules",
-        "etc/config.yaml:5: group `guests` has no rules",
-        "etc/config.yaml:6: network 42.62.48.0/24 lies inside 42.62.0.0/16",
-        "etc/config.yaml:7: network 42.62.0.0/16 lies inside 42.0.0.0/8",
+        "etc/config.yaml:4: network 42.62.48.0/24 lies inside 42.62.0.0/16",
+        "etc/config.yaml:5: network 42.62.0.0/16 lies inside 42.0.0.0/8",
     ];
     assert_eq!(config.warnings.len(), starts.len(), "{:#?}", config.warnings);
     for (warning, start) in config.warnings.iter().zip(starts) {
         assert!(warning.starts_with(start), "{warning}");
     }
     assert!(good("interfaces: [lan0]\nlisten: \"[::ffff:127.0.0.1]:1\"\n").warnings.is_empty());
+}
+
+/// Else a typing error would allow a device everything, without a word.
+#[test]
+fn a_group_that_the_policy_does_not_know_is_refused() {
+    let text = "interfaces: [lan0]\n\
+                devices: [{name: a, mac: 02:00:00:00:00:01, group: phnes},\n\
+                \u{20}{name: b, mac: 02:00:00:00:00:02, group: cameras}]\n\
+                policy: {groups: {phones: {allowed_countries: [IN]}}, unknown_devices: phoness}\n";
+    let said = parse(text, "etc/config.yaml").unwrap_err().to_string();
+    for (group, advice) in [
+        ("phnes", "did you mean `phones`?"),
+        ("phoness", "did you mean `phones`?"),
+        ("cameras", "`allowed_countries: any` is one without a rule"),
+    ] {
+        let fault = format!("group `{group}` has no rules under `policy.groups`");
+        let after = said.split(&fault).nth(1).unwrap_or_else(|| panic!("{group}: {said}"));
+        assert!(after.split("error: ").next().unwrap_or_default().contains(advice), "{said}");
+    }
+    // Nor without a policy at all.
+    let none = text.split("policy:").next().unwrap();
+    assert!(parse(none, "etc/config.yaml").is_err());
+}
+
+#[test]
+fn a_group_without_rules_is_so_expressly() {
+    let config = good(
+        "interfaces: [lan0]\n\
+         devices: [{name: a, mac: 02:00:00:00:00:01, group: laptops}]\n\
+         policy: {groups: {laptops: {allowed_countries: any}}, unknown_devices: laptops}\n",
+    );
+    assert_eq!(config.warnings.len(), 0, "{:?}", config.warnings);
+    assert!(config.policy.groups.is_empty());
+    assert!(config.policy.has_group("laptops") && !config.policy.has_group("phones"));
 }
 
 #[test]

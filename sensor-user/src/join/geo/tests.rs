@@ -391,12 +391,15 @@ fn a_named_network_has_the_last_word() {
         named("lab", "42.62.48.0/24", Some(b"IN"), Some(64999)),
         named("nas", "192.168.7.0/24", None, None),
         named("plant", "10.9.0.0/16", Some(b"DE"), None),
+        // In the autonomous system of its surroundings, which is not called so.
+        named("rack", "42.62.48.64/28", None, Some(64501)),
     ];
     let watched = networks(&["42.62.1.0/24", "42.0.0.0/8"]);
     let geo = GeoDb::open(&countries, &operators, &watched, &list).unwrap();
     for (address, expected, network) in [
         // It is the prefix although the operators' database knows a smaller one.
         ("42.62.48.1", row("IN", 64999, "lab", "42.62.48.0/24", true), "lab"),
+        ("42.62.48.65", row("CN", 64501, "Operator", "42.62.48.64/28", true), "rack"),
         ("42.62.2.1", row("CN", 0, "", "42.62.0.0/17", true), "city"),
         ("42.62.1.1", row("CN", 0, "", "42.62.1.0/24", true), "city"),
         ("42.62.200.1", row("CN", 0, "", "42.62.0.0/16", true), ""),

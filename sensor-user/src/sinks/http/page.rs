@@ -86,7 +86,7 @@ fn render(app: &App, html: bool) -> Result<Response, Problem> {
             + books.unparsed_packets,
         books,
         devices: state.devices().count(),
-        alerts: state.alerts().len(),
+        alerts: state.alerts().count(),
         interfaces: state.interfaces_report(),
         links: LINKS,
         attribution: &state.setup().attribution,

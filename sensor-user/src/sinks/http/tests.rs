@@ -54,7 +54,7 @@ impl Server {
             ..Far::default()
         };
         let flow = fixture::flow(0, Direction::Tx, &far, 2, 200);
-        Sinks::new(Arc::clone(&self.shared), Policy::default()).publish(
+        Sinks::new(Arc::clone(&self.shared), fixture::lenient()).publish(
             &fixture::record(1, vec![flow]),
             &fixture::devices(),
             EpochTimes::default(),

@@ -91,7 +91,15 @@ impl Commit {
     /// The devices that something in it belongs to.
     fn device_ids(&self) -> impl Iterator<Item = DeviceId> {
         let flows = self.record.flows.iter().map(|flow| flow.device);
-        flows.chain(self.alerts.iter().map(|(_, alert)| alert.device_id))
+        flows.chain(self.alerts.iter().map(|(_, alert)| alert.device))
+    }
+
+    /// Takes along devices about which something else is known than before, whether or not they are in the epoch.
+    #[must_use]
+    pub fn with_changed(mut self, changed: Vec<DeviceInfo>) -> Self {
+        self.devices.retain(|info| changed.iter().all(|other| other.id != info.id));
+        self.devices.extend(changed);
+        self
     }
 }
 
@@ -299,6 +307,7 @@ pub(super) fn enter_pool(transaction: &Transaction<'_>) -> Result<i64, LedgerErr
         vendor: "".into(),
         group: "".into(),
         kind: DeviceKind::Pool,
+        part_of: None,
     };
     enter_device(transaction, &pool)
 }
@@ -407,7 +416,7 @@ fn write_alerts(
             )?
             .execute(params![
                 alert.rule.name(),
-                device(alert.device_id),
+                device(alert.device),
                 alert.country.as_str(),
                 alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
                 alert.asn,

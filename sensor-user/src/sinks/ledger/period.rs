@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use rusqlite::Connection;
 
 use super::{
-    LedgerError, Patience, file, int,
+    KnownDevice, LedgerError, Patience, file, int,
     pending::{MINUTE, NANOS},
     restore,
 };
@@ -45,15 +45,16 @@ pub fn period(
     let attribution = attribution(&connection)?;
     let mut state = State::new(Setup { limits, attribution, ..setup });
     let restored = restore::read(&connection)?;
-    let infos: HashMap<i64, DeviceInfo> =
-        restored.devices.iter().map(|device| (device.id, device.info())).collect();
+    let infos = infos(&restored.devices);
     let is_asked = |info: &DeviceInfo| device.is_none_or(|device| device.is(info));
     for (id, info) in infos.iter().filter(|(_, info)| is_asked(info)) {
         patience.check()?;
         let rows = rows(&connection, *id, from, until)?;
         state.restore_device(info, None, rows.into_iter());
     }
-    for (record, _) in restored.epochs(DeviceId::of_ledger)? {
+    for (record, _) in
+        restored.epochs(|id| infos.get(&id).map_or(DeviceId::of_ledger(id), |info| info.id))?
+    {
         patience.check()?;
         if (from..until).contains(&(record.ended / NANOS / MINUTE * MINUTE * NANOS)) {
             let devices: Vec<_> = infos.values().cloned().collect();
@@ -62,6 +63,17 @@ pub fn period(
     }
     state.set_end(until.min(restored.ended));
     Ok(state)
+}
+
+/// The devices by their numbers. Several that have become one, by name and addresses, are the first of them.
+fn infos(known: &[KnownDevice]) -> HashMap<i64, DeviceInfo> {
+    let mut first = HashMap::new();
+    let info = |device: &KnownDevice| {
+        let own = device.info();
+        let id = *first.entry((own.name.clone(), own.macs.clone())).or_insert(own.id);
+        (device.id, DeviceInfo { id, ..own })
+    };
+    known.iter().map(info).collect()
 }
 
 /// What the licences of the databases that the ledger's rows were attributed with ask for.

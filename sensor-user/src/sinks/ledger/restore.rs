@@ -66,7 +66,7 @@ pub struct KnownDevice {
 
 impl KnownDevice {
     /// The device as it was last known, under its number here.
-    pub(super) fn info(&self) -> DeviceInfo {
+    pub(crate) fn info(&self) -> DeviceInfo {
         DeviceInfo {
             id: DeviceId::of_ledger(self.id),
             name: Arc::clone(&self.name),
@@ -74,6 +74,7 @@ impl KnownDevice {
             vendor: vendor_of(&self.macs),
             group: Arc::clone(&self.group),
             kind: self.kind.unwrap_or(DeviceKind::Pool),
+            part_of: None,
         }
     }
 }
@@ -116,22 +117,18 @@ impl Restored {
 
     /// The alerts that were raised, in the order of their places. `device` says what a device of the ledger
     /// is now.
-    pub fn alerts<'a>(&self, device: impl Fn(i64) -> Option<&'a DeviceInfo>) -> Vec<Alert> {
-        let alert = |known: &KnownAlert| {
-            let device = device(known.device);
-            Alert {
-                rule: known.rule,
-                device_id: device.map_or(DeviceId(0), |info| info.id),
-                device: device.map_or_else(|| "".into(), |info| Arc::clone(&info.name)),
-                country: known.country,
-                prefix: known.prefix.parse().ok(),
-                asn: known.asn,
-                operator: known.operator.as_str().into(),
-                since: known.since,
-                last_seen: known.last_seen,
-                packets: known.packets,
-                bytes: known.bytes,
-            }
+    pub fn alerts(&self, device: impl Fn(i64) -> DeviceId) -> Vec<Alert> {
+        let alert = |known: &KnownAlert| Alert {
+            rule: known.rule,
+            device: device(known.device),
+            country: known.country,
+            prefix: known.prefix.parse().ok(),
+            asn: known.asn,
+            operator: known.operator.as_str().into(),
+            since: known.since,
+            last_seen: known.last_seen,
+            packets: known.packets,
+            bytes: known.bytes,
         };
         self.alerts.iter().map(alert).collect()
     }

@@ -69,6 +69,9 @@ definitions! {
     ALERTS = Counter "labgate_alerts_total"
         ["rule", "severity"]
         "Breaches of the policy, each raised once per device and country or watched prefix.";
+    ALERTS_SHARED = Gauge "labgate_alerts_pooled"
+        []
+        "Breaches of devices that nobody named which the series of alerts tell under the pool's name, because such devices are not told apart or their breaches would take more than half of all series; the API has each.";
     ALERT_FIRST_SEEN = Gauge "labgate_alert_first_seen_timestamp_seconds"
         ["rule", "severity", "device", "country", "prefix", "asn"]
         "Time of the first packet of a breach, with the far end of that packet. One series per breach.";

@@ -161,9 +161,10 @@ fn spell(text: &mut String, label: impl Display) {
 fn policy(state: &State, writer: &mut Writer) {
     let mut total = writer.family(def::ALERTS);
     for rule in Rule::ALL {
-        let raised = state.alerts().iter().filter(|alert| alert.rule == rule).count();
+        let raised = state.all_alerts().filter(|alert| alert.rule == rule).count();
         total.count([rule.name(), rule.severity()], raised as u64);
     }
+    writer.family(def::ALERTS_SHARED).count([], state.shared_alerts() as u64);
     breaches(state, writer, def::ALERT_FIRST_SEEN, |alert| alert.since);
     breaches(state, writer, def::ALERT_LAST_SEEN, |alert| alert.last_seen);
 }
@@ -175,11 +176,11 @@ fn breaches(
     time: fn(&Alert) -> u64,
 ) {
     let mut family = writer.family(definition);
-    for alert in state.exported_alerts() {
+    for (device, alert) in state.exported_alerts() {
         let prefix = alert.prefix.map(|prefix| prefix.to_string()).unwrap_or_default();
         let (rule, severity, asn) =
             (alert.rule.name(), alert.rule.severity(), alert.asn.to_string());
-        let labels = [rule, severity, &alert.device, alert.country.as_str(), &prefix, &asn];
+        let labels = [rule, severity, device, alert.country.as_str(), &prefix, &asn];
         family.time(labels, time(alert));
     }
 }

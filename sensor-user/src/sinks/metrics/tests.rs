@@ -26,6 +26,7 @@ fn bench() -> Arc<Shared> {
             sha256: "c0ffee".into(),
         }],
         max_age: Duration::from_secs(86_400),
+        policy: fixture::lenient(),
         networks: vec![geo::NamedNetwork {
             name: "head-office".into(),
             prefix: "203.0.113.0/24".parse().unwrap(),
@@ -87,7 +88,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 fn series_are_unique_exact_and_never_go_back() {
     let shared = bench();
     let metrics = Metrics::new(Arc::clone(&shared));
-    let mut sinks = Sinks::new(shared, Policy::default());
+    let mut sinks = Sinks::new(shared, fixture::lenient());
     publish(&mut sinks, 1);
     let text = metrics.render(Format::Prometheus);
     let (first, first_size) = (parse(&text), f64::from(u32::try_from(text.len()).unwrap()));
@@ -196,7 +197,7 @@ fn every_family_has_a_help_text_and_hostile_names_stay_in_their_line() {
     metrics.render(Format::Prometheus);
     shared.change(|state| state.reloaded(Reloaded::Databases, true, 1));
     shared.keep(Keeping { last: 1, ..Keeping::default() });
-    publish(&mut Sinks::new(shared, Policy::default()), 1);
+    publish(&mut Sinks::new(shared, fixture::lenient()), 1);
     let text = metrics.render(Format::Prometheus);
     for definition in def::ALL {
         let help = format!("# HELP {} {}\n", definition.name, definition.help);
@@ -223,7 +224,7 @@ fn before_the_first_epoch_there_is_nothing_but_the_setup() {
 fn openmetrics_is_strict() {
     let shared = bench();
     let metrics = Metrics::new(Arc::clone(&shared));
-    publish(&mut Sinks::new(shared, Policy::default()), 1);
+    publish(&mut Sinks::new(shared, fixture::lenient()), 1);
     let text = metrics.render(Format::OpenMetrics);
     let body = text.strip_suffix("# EOF\n").expect("an end");
     let mut families = BTreeMap::new();

@@ -36,6 +36,7 @@ fn busy() -> Server {
     arp.protocol = Protocol::NonIp("arp");
     let policy = Policy {
         groups: [("phones".to_owned(), GroupPolicy { allowed_countries: [*b"IN"].into() })].into(),
+        groups_without_rules: ["cameras".to_owned()].into(),
         ..Policy::default()
     };
     let mut sinks = Sinks::new(Arc::clone(&server.shared), policy);
@@ -146,7 +147,7 @@ async fn a_limit_keeps_what_is_largest_and_says_so() {
         let far = far("CN", 4808, "42.62.0.0/16", "42.62.48.9", port);
         fixture::flow(u32::from(port % 2), Direction::Tx, &far, 1, u64::from(port) * 37 % 501)
     });
-    Sinks::new(Arc::clone(&server.shared), Policy::default()).publish(
+    Sinks::new(Arc::clone(&server.shared), fixture::lenient()).publish(
         &fixture::record(1, flows.collect()),
         &fixture::devices(),
         EpochTimes::default(),

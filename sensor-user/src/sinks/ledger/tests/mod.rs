@@ -2,6 +2,7 @@ mod aging;
 mod audit;
 mod clock;
 mod file;
+mod names;
 mod period;
 mod restart;
 

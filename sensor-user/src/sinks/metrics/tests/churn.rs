@@ -42,6 +42,7 @@ fn devices() -> Vec<DeviceInfo> {
             id if id < CONFIGURED => DeviceKind::Configured,
             _ => DeviceKind::Unknown,
         },
+        part_of: None,
     };
     (0..=POOL).map(device).collect()
 }

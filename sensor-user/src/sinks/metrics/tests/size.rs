@@ -13,6 +13,7 @@ fn device(id: u32) -> DeviceInfo {
         vendor: "Vendor".into(),
         group: "phones".into(),
         kind: DeviceKind::Configured,
+        part_of: None,
     }
 }
 
