@@ -17,7 +17,8 @@ mod state;
 
 pub use counters::{Counters, DeviceState, FlowSlot, OUTCOMES, Outcome, Tally, Totals};
 pub use key::{
-    Class, CoarseKey, DeviceKey, Direction, FlowKey, MAC_MASK, NonIp, Reason, VLAN_TAGGED,
+    Class, CoarseKey, DeviceKey, Direction, FlowKey, MAC_MASK, MARK_REJECTED, MARK_ROUTED, NonIp,
+    Reason, VLAN_TAGGED,
 };
 pub use state::{
     Constant, Control, GROUPS, Geometry, MAX_STATE_BYTES, MIN_SLOTS, PROBES, Quotas, SLOTS_AT,
@@ -28,7 +29,7 @@ pub use state::{
 compile_error!("the key layout is defined for little-endian machines");
 
 /// Version of everything in this module. It stands in the state beside what was counted.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Halves of everything that counts: one is written while the other is read.
 pub const HALVES: u32 = 2;

@@ -17,3 +17,4 @@ pub mod layout;
 pub mod parse;
 #[cfg(feature = "report")]
 pub mod report;
+pub mod skbuff;

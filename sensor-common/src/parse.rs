@@ -12,9 +12,12 @@ mod frame;
 mod ip;
 mod link;
 mod plain;
+mod tunnel;
 
 pub use frame::{Captured, Frame, Octets};
+pub use link::TagStack;
 pub use plain::{parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged};
+pub use tunnel::{InnerHeaders, inner_headers, may_be_tunnel};
 
 use self::{
     ip::{ipv4, ipv6},
@@ -22,14 +25,23 @@ use self::{
 };
 use crate::layout::{Class, Direction, FlowKey, MAC_MASK, NonIp, Reason, VLAN_TAGGED};
 
-/// Most VLAN tags that are followed: single tags, QinQ, and deeper stacks of labs and carriers.
+/// Most VLAN tags that are followed: single tags, QinQ, and deeper stacks of labs and carriers. Priority
+/// tags (VLAN 0) do not count.
 pub const MAX_VLAN_TAGS: usize = 8;
+
+/// Most tags that are followed, priority tags included: more than any jumbo frame of Ethernet has. Linux knows
+/// no limit; here it bounds the time that a packet may take, and offsets, which the verifier wants below 64 KiB.
+pub const MAX_PRIORITY_TAGS: usize = 4096;
 
 /// Most MPLS labels that are followed; networks use two to five.
 pub const MAX_MPLS_LABELS: usize = 8;
 
 /// Most IPv6 extension headers that are followed (RFC 8200 names each at most once, bar one).
 pub const MAX_EXTENSION_HEADERS: usize = 8;
+
+/// Most headers of a tunnel and behind it that are followed in a super-packet: of one with bridged IPv6 there are
+/// five, and VLAN tags, MPLS labels and extension headers are one each.
+pub const MAX_INNER_HEADERS: usize = 16;
 
 /// Length of the Ethernet header in octets.
 pub const ETHERNET_HEADER: usize = 14;
@@ -44,6 +56,8 @@ pub struct Link {
     /// VLAN tag control information that the NIC or the kernel took out of the frame; such a tag
     /// was the outermost.
     pub vlan_tci: Option<u16>,
+    /// Whether the gateway itself made the packet, in whoever's name.
+    pub from_here: bool,
 }
 
 /// What the parser found.
@@ -56,6 +70,9 @@ pub struct Parsed {
     /// Octets from the start of the Ethernet header to the end of the transport header: what each
     /// segment of a super-packet has of its own.
     pub headers: u32,
+    /// Octets of the headers that no segment of a super-packet has on the wire: Linux's own mark of IPv6
+    /// super-packets above 64 KiB. In a frame that is none they are headers as others.
+    pub jumbo: u32,
     /// Some header could not be read; where not all of the frame was at hand, a second look with
     /// another [`Frame`] may find more.
     pub cut: bool,
@@ -125,13 +142,13 @@ impl Origin {
     #[inline(always)]
     fn unparsed(self, reason: Reason) -> Parsed {
         let key = self.key(Class::Unparsed, reason as u8, 0, [0; 2]);
-        Parsed { key, payload: 0, headers: ETHERNET_HEADER as u32, cut: true }
+        Parsed { key, payload: 0, headers: ETHERNET_HEADER as u32, jumbo: 0, cut: true }
     }
 
     #[inline(always)]
     fn non_ip(self, kind: NonIp, cut: bool) -> Parsed {
         let key = self.key(Class::NonIp, kind as u8, 0, [0; 2]);
-        Parsed { key, payload: 0, headers: ETHERNET_HEADER as u32, cut }
+        Parsed { key, payload: 0, headers: ETHERNET_HEADER as u32, jumbo: 0, cut }
     }
 
     /// The far address of an upload is the destination, of a download the source.

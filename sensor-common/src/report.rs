@@ -88,7 +88,9 @@ pub struct Destination {
     /// Name of the network by the configuration; empty for none.
     pub network: String,
     /// `tcp`, `udp`, `icmp`, ...; the number where IANA's keyword is not known here; `arp`, `lldp`,
-    /// `eapol` or `other` for non-IP frames; `unparsed:<reason>` for malformed ones.
+    /// `eapol` or `other` for non-IP frames; `unparsed:<reason>` for malformed ones; `rejected:<protocol>` for what
+    /// the gateway's firewall sent in the far end's name; `routed:<protocol>` for IPv6 packets with a routing header
+    /// that has segments left.
     pub protocol: String,
     /// Port of the far end in host order, 0 for none.
     pub port: u16,
@@ -100,8 +102,9 @@ pub struct Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub vlan: Option<u16>,
-    /// Whether anything came back. Packets are counted before the firewall: one that was sent and not
-    /// answered may have been blocked here, or nobody was there.
+    /// Whether anything came back from there. Packets are counted before the firewall: one that was sent and not
+    /// answered may have been blocked here (a rejection of its own is a row of its own, which is no answer), or
+    /// nobody was there.
     pub answered: bool,
     /// Packets the device sent.
     pub tx_packets: u64,
@@ -121,7 +124,7 @@ pub struct Destination {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Alert {
-    /// `country_not_allowed`, `watched_prefix` or `watched_operator`.
+    /// `country_not_allowed`, `watched_prefix`, `watched_operator` or `not_judged`.
     pub rule: String,
     /// Name of the device.
     pub device: String,

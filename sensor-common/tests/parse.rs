@@ -8,8 +8,8 @@ use frames::*;
 use sensor_common::{
     layout::{Class, Direction, NonIp, Reason},
     parse::{
-        Captured, Link, MAX_EXTENSION_HEADERS, MAX_MPLS_LABELS, MAX_VLAN_TAGS, Parsed, parse,
-        parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged,
+        Captured, Link, MAX_EXTENSION_HEADERS, MAX_MPLS_LABELS, MAX_PRIORITY_TAGS, MAX_VLAN_TAGS,
+        Parsed, parse, parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged,
     },
 };
 
@@ -18,7 +18,7 @@ fn upload(frame: &[u8]) -> Parsed {
 }
 
 fn parse_as(frame: &[u8], direction: Direction) -> Parsed {
-    let link = Link { ifindex: 7, vlan_tci: None };
+    let link = Link { ifindex: 7, ..Link::default() };
     let frame = Captured { octets: frame, wire_len: frame.len() };
     let parsed = parse(&frame, direction, link);
     for plain in [
@@ -136,6 +136,42 @@ fn vlan_tags_to_the_named_depth() {
     assert_eq!(summary(&frame).4, Some(0));
 }
 
+/// Linux strips any number of priority tags, so a frame behind them gets where it wants to.
+#[test]
+fn priority_tags_hide_nothing() {
+    let stack = |ids: &[u16], tpid: u16| {
+        let mut inner = ipv4(17, &udp(b"ab"));
+        let mut ethertype = ETH_IPV4;
+        for id in ids.iter().rev() {
+            inner = vlan(*id, ethertype, &inner);
+            ethertype = tpid;
+        }
+        ethernet(ethertype, &inner)
+    };
+    for depth in [1, 8, 9, 12, 300, 2000, MAX_PRIORITY_TAGS] {
+        for tpid in [0x8100, 0x88a8] {
+            // With and without a priority in them.
+            let frame = stack(&vec![if depth % 2 == 0 { 0xe000 } else { 0 }; depth], tpid);
+            assert_eq!(summary(&frame), (Class::Ipv4, 17, 53, 2, Some(0)), "{depth} tags");
+        }
+    }
+    // Among others, which alone count against the limit for them.
+    let mut mixed = vec![0; 40];
+    for id in 1..=MAX_VLAN_TAGS {
+        mixed[id * 4] = u16::try_from(id).unwrap();
+    }
+    assert_eq!(summary(&stack(&mixed, 0x8100)), (Class::Ipv4, 17, 53, 2, Some(0)));
+    mixed[39] = 9;
+    assert_eq!(unparsed(&stack(&mixed, 0x8100)), Reason::VlanDepth);
+    // Linux knows this TPID in no frame that it forwards.
+    assert_eq!(unparsed(&stack(&[0; 9], 0x9100)), Reason::VlanDepth);
+    let beyond = stack(&vec![0; MAX_PRIORITY_TAGS + 1], 0x8100);
+    assert_eq!(unparsed(&beyond), Reason::VlanDepth);
+    let twelve = stack(&[0; 12], 0x8100);
+    assert_eq!(unparsed(&twelve[..14 + 11 * 4 + 3]), Reason::VlanTruncated);
+    assert_eq!(unparsed(&twelve[..14 + 12 * 4 + 19]), Reason::Ipv4Truncated);
+}
+
 /// A stack of tags, outermost 1.
 fn tagged(depth: usize) -> Vec<u8> {
     let mut inner = ipv6(17, &udp(b""));
@@ -150,7 +186,7 @@ fn tagged(depth: usize) -> Vec<u8> {
 #[test]
 fn a_tag_beside_the_frame_is_the_outermost() {
     let frame = ethernet(0x8100, &vlan(200, ETH_IPV4, &ipv4(17, &udp(b""))));
-    let link = Link { ifindex: 1, vlan_tci: Some(0x6000 | 100) };
+    let link = Link { ifindex: 1, vlan_tci: Some(0x6000 | 100), ..Link::default() };
     let captured = Captured { octets: &frame, wire_len: frame.len() };
     let key = parse(&captured, Direction::Tx, link).key;
     assert_eq!((key.vlan(), key.port()), (Some(100), 53));
@@ -470,4 +506,60 @@ fn any_octets_give_a_key() {
             assert_eq!(parsed.key.direction(), direction);
         }
     }
+}
+
+/// What the gateway makes in a far end's name says nothing of that end.
+#[test]
+fn rejections_by_the_gateway_are_marked() {
+    let reset = |flags: u8| {
+        let mut segment = tcp(5, b"");
+        segment[13] = flags;
+        segment
+    };
+    let icmp = |kind: u8| vec![kind, 3, 0, 0, 0, 0, 0, 0];
+    let v4 = |protocol, payload: &[u8]| ethernet(ETH_IPV4, &ipv4(protocol, payload));
+    let v6 = |protocol, payload: &[u8]| ethernet(ETH_IPV6, &ipv6(protocol, payload));
+    for (frame, rejects) in [
+        (v4(6, &reset(0x04)), true),
+        (v4(6, &reset(0x14)), true),
+        (v6(6, &reset(0x14)), true),
+        (ethernet(0x8100, &vlan(5, ETH_IPV4, &ipv4(6, &reset(0x14)))), true),
+        (v4(6, &reset(0x12)), false),
+        (v4(1, &icmp(3)), true),
+        (v4(1, &icmp(0)), false),
+        (v6(58, &icmp(1)), true),
+        (v6(58, &icmp(3)), false),
+        (v4(17, &udp(&[4; 30])), false),
+    ] {
+        let frame = Captured { octets: &frame, wire_len: frame.len() };
+        for direction in [Direction::Tx, Direction::Rx] {
+            let here = Link { from_here: true, ..Link::default() };
+            assert_eq!(parse(&frame, direction, here).key.is_rejected(), rejects, "{frame:02x?}");
+            let elsewhere = parse(&frame, direction, Link::default()).key;
+            assert!(!elsewhere.is_rejected(), "{frame:02x?}");
+        }
+        // The short way does not ask who sent it, so it must not take what could be one.
+        assert!(!rejects || parse_plain_ipv4(&frame, Direction::Rx, Link::default).is_none());
+        assert!(!rejects || parse_plain_ipv6(&frame, Direction::Rx, Link::default).is_none());
+        assert!(!rejects || parse_plain_tagged(&frame, Direction::Rx, Link::default()).is_none());
+    }
+}
+
+/// The end that such a packet is addressed to sends it on to another one.
+#[test]
+fn packets_with_segments_left_are_marked() {
+    let routed = |kind: u8, left: u8| {
+        let mut header = extension(17, 3, &udp(b"ab"));
+        header[2..4].copy_from_slice(&[kind, left]);
+        header
+    };
+    let key = |next: u8, payload: &[u8]| upload(&ethernet(ETH_IPV6, &ipv6(next, payload))).key;
+    for kind in [0, 2, 3, 4] {
+        assert!(key(43, &routed(kind, 1)).is_routed(), "type {kind}");
+        assert!(!key(43, &routed(kind, 0)).is_routed(), "type {kind}");
+    }
+    assert!(key(0, &extension(43, 1, &routed(4, 1))).is_routed());
+    assert!(key(43, &[routed(4, 1)[..24].to_vec(), vec![0; 40]].concat()).is_routed());
+    assert_eq!(key(43, &routed(4, 1)).port(), 53);
+    assert!(!key(17, &udp(b"ab")).is_routed());
 }

@@ -1,14 +1,48 @@
 //! Packets as the parser's [`Frame`]: direct access where the octets lie in the linear part, by
 //! copy where they don't.
 
-use core::{arch::asm, ptr};
+use core::{arch::asm, ffi::c_void, marker::PhantomData, ptr};
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext,
     helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
-use sensor_common::parse::{Frame, Octets};
+use sensor_common::parse::{Frame, Octets, TagStack};
+
+use crate::walk;
+
+/// Where a program is attached, as far as reading packets differs.
+pub(crate) trait Hook {
+    /// Copies `len` octets of the packet from `offset`; not 0 where they are not all there.
+    ///
+    /// # Safety
+    ///
+    /// `ctx` is the context that the kernel handed in at this hook, and `to` has room for them.
+    unsafe fn load(ctx: *mut c_void, offset: u32, to: *mut c_void, len: u32) -> i64;
+}
+
+/// The driver.
+pub(crate) enum Xdp {}
+
+impl Hook for Xdp {
+    #[inline(always)]
+    unsafe fn load(ctx: *mut c_void, offset: u32, to: *mut c_void, len: u32) -> i64 {
+        // SAFETY: as the caller says.
+        unsafe { bpf_xdp_load_bytes(ctx.cast(), offset, to, len) }
+    }
+}
+
+/// TC.
+pub(crate) enum Skb {}
+
+impl Hook for Skb {
+    #[inline(always)]
+    unsafe fn load(ctx: *mut c_void, offset: u32, to: *mut c_void, len: u32) -> i64 {
+        // SAFETY: as the caller says.
+        unsafe { bpf_skb_load_bytes(ctx, offset, to, len) }
+    }
+}
 
 /// Offsets are masked with this, so that the verifier knows a bound for each: beyond the deepest
 /// header that the parser reaches, below the verifier's limit of 64 KiB for packet offsets.
@@ -77,18 +111,20 @@ pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
 }
 
 /// The linear part of a packet: all of it, or what comes before its fragments.
-pub(crate) struct Linear {
+pub(crate) struct Linear<H> {
+    ctx: *mut c_void,
     data: usize,
     end: usize,
     wire_len: usize,
+    hook: PhantomData<H>,
 }
 
-impl Linear {
+impl Linear<Xdp> {
     /// A frame that has no fragments.
     #[inline(always)]
     pub(crate) fn whole(ctx: &XdpContext) -> Self {
         let (data, end) = (ctx.data(), ctx.data_end());
-        Self { data, end, wire_len: end - data }
+        Self { ctx: ctx.as_ptr(), data, end, wire_len: end - data, hook: PhantomData }
     }
 
     /// A frame that may have fragments.
@@ -96,14 +132,20 @@ impl Linear {
     pub(crate) fn partial(ctx: &XdpContext) -> Self {
         // SAFETY: the helper reads the context that the kernel handed in.
         let wire_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
-        Self { data: ctx.data(), end: ctx.data_end(), wire_len }
+        let (data, end) = (ctx.data(), ctx.data_end());
+        Self { ctx: ctx.as_ptr(), data, end, wire_len, hook: PhantomData }
     }
+}
 
+impl Linear<Skb> {
     #[inline(always)]
     pub(crate) fn skb(ctx: &TcContext) -> Self {
-        Self { data: ctx.data(), end: ctx.data_end(), wire_len: ctx.len() as usize }
+        let (data, end, wire_len) = (ctx.data(), ctx.data_end(), ctx.len() as usize);
+        Self { ctx: ctx.as_ptr(), data, end, wire_len, hook: PhantomData }
     }
+}
 
+impl<H> Linear<H> {
     /// True where the packet goes on in fragments.
     #[inline(always)]
     pub(crate) fn is_partial(&self) -> bool {
@@ -111,7 +153,7 @@ impl Linear {
     }
 }
 
-impl Frame for Linear {
+impl<H: Hook> Frame for Linear<H> {
     type Octets = Direct;
 
     #[inline(always)]
@@ -127,6 +169,11 @@ impl Frame for Linear {
     #[inline(always)]
     fn octets<const LEN: usize>(&self, offset: usize) -> Option<Direct> {
         direct(self.data, self.end, offset, LEN)
+    }
+
+    #[inline(always)]
+    fn behind_tags(&self, stack: TagStack) -> TagStack {
+        walk::behind_tags::<H>(self.ctx, stack, self.wire_len)
     }
 }
 
@@ -167,20 +214,31 @@ impl Octets for Copied {
     }
 }
 
-/// All of an XDP frame, by copy.
-pub(crate) struct XdpCopy<'a> {
-    ctx: &'a XdpContext,
-    wire_len: usize,
+/// A copy of `LEN` octets of a packet, if they are all there.
+#[inline(always)]
+pub(crate) fn copied<H: Hook, const LEN: usize>(ctx: *mut c_void, offset: usize) -> Option<Copied> {
+    let mut copy = [0u64; COPY / 8];
+    let offset = (offset & OFFSET_MASK) as u32;
+    // SAFETY: `copy` has room for `COPY` octets, and no header is longer.
+    let failed = unsafe { H::load(ctx, offset, copy.as_mut_ptr().cast(), LEN as u32) };
+    if failed == 0 { Some(Copied(copy)) } else { None }
 }
 
-impl<'a> XdpCopy<'a> {
+/// All of a packet, by copy.
+pub(crate) struct ByCopy<H> {
+    ctx: *mut c_void,
+    wire_len: usize,
+    hook: PhantomData<H>,
+}
+
+impl<H> ByCopy<H> {
     #[inline(always)]
-    pub(crate) fn new(ctx: &'a XdpContext, wire_len: usize) -> Self {
-        Self { ctx, wire_len }
+    pub(crate) fn new(ctx: &impl EbpfContext, wire_len: usize) -> Self {
+        Self { ctx: ctx.as_ptr(), wire_len, hook: PhantomData }
     }
 }
 
-impl Frame for XdpCopy<'_> {
+impl<H: Hook> Frame for ByCopy<H> {
     type Octets = Copied;
 
     #[inline(always)]
@@ -195,43 +253,11 @@ impl Frame for XdpCopy<'_> {
 
     #[inline(always)]
     fn octets<const LEN: usize>(&self, offset: usize) -> Option<Copied> {
-        let mut copy = [0u64; COPY / 8];
-        let (offset, to) = ((offset & OFFSET_MASK) as u32, copy.as_mut_ptr().cast());
-        // SAFETY: `to` has room for `COPY` octets, and no header is longer.
-        let failed = unsafe { bpf_xdp_load_bytes(self.ctx.ctx, offset, to, LEN as u32) };
-        if failed == 0 { Some(Copied(copy)) } else { None }
-    }
-}
-
-/// All of an skb, by copy.
-pub(crate) struct SkbCopy<'a>(&'a TcContext);
-
-impl<'a> SkbCopy<'a> {
-    #[inline(always)]
-    pub(crate) fn new(ctx: &'a TcContext) -> Self {
-        Self(ctx)
-    }
-}
-
-impl Frame for SkbCopy<'_> {
-    type Octets = Copied;
-
-    #[inline(always)]
-    fn opaque(&self, value: usize) -> usize {
-        forget(value as u64, self.wire_len() as u64) as usize
+        copied::<H, LEN>(self.ctx, offset)
     }
 
     #[inline(always)]
-    fn wire_len(&self) -> usize {
-        self.0.len() as usize
-    }
-
-    #[inline(always)]
-    fn octets<const LEN: usize>(&self, offset: usize) -> Option<Copied> {
-        let mut copy = [0u64; COPY / 8];
-        let (offset, to) = ((offset & OFFSET_MASK) as u32, copy.as_mut_ptr().cast());
-        // SAFETY: `to` has room for `COPY` octets, and no header is longer.
-        let failed = unsafe { bpf_skb_load_bytes(self.0.as_ptr(), offset, to, LEN as u32) };
-        if failed == 0 { Some(Copied(copy)) } else { None }
+    fn behind_tags(&self, stack: TagStack) -> TagStack {
+        walk::behind_tags::<H>(self.ctx, stack, self.wire_len)
     }
 }

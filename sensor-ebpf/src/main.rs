@@ -25,6 +25,7 @@ mod count;
 mod frame;
 mod maps;
 mod measure;
+mod walk;
 
 use aya_ebpf::{
     EbpfContext,
@@ -34,12 +35,12 @@ use aya_ebpf::{
 };
 use sensor_common::{
     layout::Direction,
-    parse::{Frame as _, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged},
+    parse::{Frame, Parsed, parse, parse_plain_ipv4, parse_plain_ipv6, parse_plain_tagged},
 };
 
 use crate::{
     count::Stripe,
-    frame::{Linear, SkbCopy, XdpCopy, forget},
+    frame::{ByCopy, Linear, Skb, Xdp, forget},
 };
 
 /// TC_ACT_UNSPEC is also TCX_NEXT: programs behind this one, and the qdisc's own filters, still
@@ -95,7 +96,7 @@ fn frags_any(ctx: &XdpContext, stripe: Stripe) {
     let (frame, link) = (Linear::partial(ctx), measure::xdp_link(ctx));
     let mut parsed = parse(&frame, Direction::Tx, link);
     if parsed.cut && frame.is_partial() {
-        parsed = parse(&XdpCopy::new(ctx, frame.wire_len()), Direction::Tx, link);
+        parsed = parse(&ByCopy::<Xdp>::new(ctx, frame.wire_len()), Direction::Tx, link);
         count::slow_read(stripe);
     }
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
@@ -104,7 +105,7 @@ fn frags_any(ctx: &XdpContext, stripe: Stripe) {
 
 /// Counts a plain frame with IPv4; says whether it is one.
 #[inline(always)]
-fn xdp_ipv4(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
+fn xdp_ipv4(ctx: &XdpContext, stripe: Stripe, frame: &Linear<Xdp>) -> bool {
     let link = || measure::xdp_link(ctx);
     let Some(parsed) = parse_plain_ipv4(frame, Direction::Tx, link) else { return false };
     count_frame(ctx, stripe, Direction::Tx, frame, &parsed);
@@ -113,7 +114,7 @@ fn xdp_ipv4(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
 
 /// Counts a plain frame with IPv6 or behind a VLAN tag; says whether it is one.
 #[inline(always)]
-fn xdp_ipv6_or_tagged(ctx: &XdpContext, stripe: Stripe, frame: &Linear) -> bool {
+fn xdp_ipv6_or_tagged(ctx: &XdpContext, stripe: Stripe, frame: &Linear<Xdp>) -> bool {
     let link = || measure::xdp_link(ctx);
     if let Some(parsed) = parse_plain_ipv6(frame, Direction::Tx, link) {
         count_frame(ctx, stripe, Direction::Tx, frame, &parsed);
@@ -170,7 +171,7 @@ fn skb_ipv4(ctx: &TcContext, stripe: Stripe, direction: Direction) -> bool {
 
 #[inline(always)]
 fn skb_others(ctx: &TcContext, stripe: Stripe, direction: Direction) {
-    let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx));
+    let (frame, link) = (Linear::skb(ctx), measure::skb_link(ctx, direction));
     if measure::is_frame(ctx)
         && let Some(parsed) = parse_plain_ipv6(&frame, direction, || link)
     {
@@ -178,7 +179,7 @@ fn skb_others(ctx: &TcContext, stripe: Stripe, direction: Direction) {
     }
     let mut parsed = parse(&frame, direction, link);
     if parsed.cut && frame.is_partial() {
-        parsed = parse(&SkbCopy::new(ctx), direction, link);
+        parsed = parse(&ByCopy::<Skb>::new(ctx, frame.wire_len()), direction, link);
         count::slow_read(stripe);
     }
     parsed.key.rest = forget(parsed.key.rest, frame.wire_len() as u64);
@@ -191,7 +192,7 @@ fn count_frame<C: EbpfContext>(
     ctx: &C,
     stripe: Stripe,
     direction: Direction,
-    frame: &Linear,
+    frame: &impl Frame,
     parsed: &Parsed,
 ) {
     let tally = measure::frame(frame.wire_len(), parsed.payload);

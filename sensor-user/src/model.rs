@@ -7,6 +7,7 @@ mod labels;
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use sensor_common::layout::NonIp;
 pub use sensor_common::layout::{Direction, Tally};
 use serde::{Deserialize, Serialize};
 
@@ -106,9 +107,26 @@ pub enum Protocol {
     Unparsed(&'static str),
     /// Unknown: the packet was counted for its device alone.
     Unknown,
+    /// As [`Protocol::Ip`], of a packet that the gateway made in the far end's name to reject another one.
+    Rejected(u8),
+    /// As [`Protocol::Ip`], of an IPv6 packet that its destination sends on to another one, by a routing header.
+    Routed(u8),
 }
 
-/// The form of the common JSON form: IANA's keyword in lower case, else the number.
+impl Protocol {
+    /// Whether a frame of this kind may carry anything to anywhere: its address could not be read, or it has none
+    /// and its kind is not known.
+    pub fn is_opaque(&self) -> bool {
+        match self {
+            Self::Unparsed(_) => true,
+            Self::NonIp(kind) => *kind == NonIp::name(NonIp::Other as u8),
+            Self::Ip(_) | Self::Unknown | Self::Rejected(_) | Self::Routed(_) => false,
+        }
+    }
+}
+
+/// The form of the common JSON form: IANA's keyword in lower case, else the number; what is special about it
+/// before a colon.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keyword = match self {
@@ -140,6 +158,8 @@ impl fmt::Display for Protocol {
             Self::Ip(number) => return write!(f, "{number}"),
             Self::NonIp(name) => name,
             Self::Unparsed(reason) => return write!(f, "unparsed:{reason}"),
+            Self::Rejected(number) => return write!(f, "rejected:{}", Self::Ip(*number)),
+            Self::Routed(number) => return write!(f, "routed:{}", Self::Ip(*number)),
             Self::Unknown => "unknown",
         };
         f.write_str(keyword)

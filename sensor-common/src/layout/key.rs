@@ -121,10 +121,36 @@ pub const MAC_MASK: u64 = 0x0000_ffff_ffff_ffff;
 const FLAG_DIRECTION: u8 = 0x01;
 const CLASS_SHIFT: u8 = 1;
 const CLASS_MASK: u8 = 0x03;
+const FLAG_REJECTED: u8 = 0x08;
+const FLAG_ROUTED: u8 = 0x10;
 /// In every key; keeps [`FlowKey::rest`] from being zero.
 const FLAG_VALID: u8 = 0x80;
 
+/// Mark of a packet that the gateway made in the far end's name to reject another one: a TCP reset, or an ICMP
+/// message that the destination is unreachable.
+pub const MARK_REJECTED: u64 = (FLAG_REJECTED as u64) << 24;
+
+/// Mark of an IPv6 packet with a routing header that has segments left: its destination sends it on to
+/// another one.
+pub const MARK_ROUTED: u64 = (FLAG_ROUTED as u64) << 24;
+
 impl FlowKey {
+    /// The same key with marks.
+    #[inline(always)]
+    pub const fn marked(self, marks: u64) -> Self {
+        Self { rest: self.rest | marks, ..self }
+    }
+
+    /// Whether it has [`MARK_REJECTED`].
+    pub const fn is_rejected(&self) -> bool {
+        self.rest & MARK_REJECTED != 0
+    }
+
+    /// Whether it has [`MARK_ROUTED`].
+    pub const fn is_routed(&self) -> bool {
+        self.rest & MARK_ROUTED != 0
+    }
+
     /// Composes [`FlowKey::rest`]. `port` is as it lies in the packet, 0 for none.
     #[inline(always)]
     pub const fn rest(

@@ -1,5 +1,7 @@
 //! Octets of a frame, read within their bounds.
 
+use super::TagStack;
+
 /// A frame that can be read within its bounds.
 pub trait Frame {
     /// Octets that were found to be there.
@@ -17,6 +19,14 @@ pub trait Frame {
 
     /// The `LEN` octets from `offset`, or `None` where they are not all there.
     fn octets<const LEN: usize>(&self, offset: usize) -> Option<Self::Octets>;
+
+    /// Follows a stack of VLAN tags to its end. A method, because the kernel's verifier walks a loop once
+    /// for each round, which is too many here; the programs leave this one to a helper.
+    #[inline(always)]
+    fn behind_tags(&self, mut stack: TagStack) -> TagStack {
+        while stack.step(self.octets::<4>(stack.at()).map(|tag| tag.u32(0))) {}
+        stack
+    }
 }
 
 /// Reads at constant offsets, in the machine's byte order, inside what [`Frame::octets`] granted.

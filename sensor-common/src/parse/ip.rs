@@ -1,29 +1,41 @@
 //! IP, its extension headers, and the transport header behind them.
 
 use super::{Cut, Frame, MAX_EXTENSION_HEADERS, Octets as _, Origin, Parsed};
-use crate::layout::{Class, Reason};
+use crate::layout::{Class, MARK_REJECTED, MARK_ROUTED, Reason};
 
 pub(super) const IPV4_HEADER: usize = 20;
 pub(super) const IPV6_HEADER: usize = 40;
-const EXTENSION_HEADER: usize = 8;
+pub(super) const EXTENSION_HEADER: usize = 8;
 
 const IP_HOP_BY_HOP: u8 = 0;
 const IP_ICMP: u8 = 1;
+pub(super) const IP_IPV4: u8 = 4;
 pub(super) const IP_TCP: u8 = 6;
 pub(super) const IP_UDP: u8 = 17;
 const IP_DCCP: u8 = 33;
+pub(super) const IP_IPV6: u8 = 41;
 const IP_ROUTING: u8 = 43;
 const IP_FRAGMENT: u8 = 44;
+pub(super) const IP_GRE: u8 = 47;
 const IP_AUTHENTICATION: u8 = 51;
 const IP_ICMPV6: u8 = 58;
 const IP_DESTINATION_OPTIONS: u8 = 60;
 const IP_SCTP: u8 = 132;
 const IP_MOBILITY: u8 = 135;
 const IP_UDP_LITE: u8 = 136;
+pub(super) const IP_MPLS: u8 = 137;
 const IP_HIP: u8 = 139;
 const IP_SHIM6: u8 = 140;
 
 pub(super) const TCP_HEADER: usize = 20;
+pub(super) const TCP_RST: u8 = 0x04;
+/// Destination unreachable (RFC 792, RFC 4443).
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMPV6_UNREACHABLE: u8 = 1;
+
+/// Hop-by-hop header with the option for jumbo payloads (RFC 2675), TCP behind it: next header, length, option
+/// and its length. Linux puts it into IPv6 super-packets above 64 KiB, and takes it out of their segments.
+const JUMBO_HEADER: [u8; 4] = [IP_TCP, 0, 0xc2, 4];
 
 /// A packet whose IP header is sound.
 #[derive(Clone, Copy)]
@@ -32,6 +44,9 @@ pub(super) struct Packet {
     /// The far address.
     addr: [u64; 2],
     upper: Upper,
+    marks: u64,
+    /// See [`Parsed::jumbo`].
+    jumbo: u32,
 }
 
 /// What lies behind the IP header.
@@ -70,7 +85,7 @@ pub(super) fn ipv4<F: Frame>(frame: &F, origin: Origin, at: usize) -> Result<Pac
     let addr = [header.u32(origin.far(12, 16)) as u64, 0];
     let first = u16::from_be(header.u16(6)) & 0x1fff == 0;
     let upper = Upper { protocol: header.u8(9), at: payload_at, len, first };
-    Ok(Packet { class: Class::Ipv4, addr, upper })
+    Ok(Packet { class: Class::Ipv4, addr, upper, marks: 0, jumbo: 0 })
 }
 
 /// The fixed IPv6 header (RFC 8200) from `at`.
@@ -87,11 +102,11 @@ pub(super) fn ipv6<F: Frame>(frame: &F, origin: Origin, at: usize) -> Result<Pac
     // Zero: a jumbogram (RFC 2675) or a super-packet above 64 KiB.
     let len = if payload_len == 0 { REST_OF_FRAME } else { payload_len };
     let upper = Upper { protocol: header.u8(6), at: payload_at, len, first: true };
-    Ok(Packet { class: Class::Ipv6, addr, upper })
+    Ok(Packet { class: Class::Ipv6, addr, upper, marks: 0, jumbo: 0 })
 }
 
 #[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
+pub(super) const fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
         IP_HOP_BY_HOP
@@ -108,11 +123,15 @@ const fn is_extension(protocol: u8) -> bool {
 /// Moves `upper` behind the extension headers; past [`MAX_EXTENSION_HEADERS`], or where one is cut
 /// off, it stays at that header, whose number then is the protocol.
 #[inline(always)]
-fn extension_headers<F: Frame>(frame: &F, upper: &mut Upper) -> Result<(), Cut> {
+fn extension_headers<F: Frame>(frame: &F, upper: &mut Upper, marks: &mut u64) -> Result<(), Cut> {
     let mut headers = 0;
     while headers < MAX_EXTENSION_HEADERS && is_extension(upper.protocol) && upper.first {
         let Some(header) = frame.octets::<EXTENSION_HEADER>(upper.at) else { return Err(Cut) };
         let units = header.u8(1) as usize;
+        // RFC 8200, 4.4: with segments left the packet goes on from its destination to another one.
+        if upper.protocol == IP_ROUTING && header.u8(3) != 0 {
+            *marks = MARK_ROUTED;
+        }
         let len = match upper.protocol {
             IP_FRAGMENT => {
                 upper.first = u16::from_be(header.u16(2)) & 0xfff8 == 0;
@@ -128,6 +147,7 @@ fn extension_headers<F: Frame>(frame: &F, upper: &mut Upper) -> Result<(), Cut> 
         upper.len = frame.opaque(excess(upper.len, len));
         headers += 1;
     }
+    *marks = frame.opaque(*marks as usize) as u64;
     Ok(())
 }
 
@@ -142,7 +162,14 @@ impl Packet {
     /// As [`Packet::transport`], behind IPv6's extension headers.
     #[inline(always)]
     pub(super) fn behind_extensions<F: Frame>(mut self, frame: &F, origin: Origin) -> Parsed {
-        let cut = extension_headers(frame, &mut self.upper).is_err();
+        if self.upper.protocol == IP_HOP_BY_HOP
+            && let Some(header) = frame.octets::<EXTENSION_HEADER>(self.upper.at)
+            && header.u32(0) == u32::from_ne_bytes(JUMBO_HEADER)
+        {
+            self.jumbo = EXTENSION_HEADER as u32;
+        }
+        self.jumbo = frame.opaque(self.jumbo as usize) as u32;
+        let cut = extension_headers(frame, &mut self.upper, &mut self.marks).is_err();
         let mut parsed = self.transport(frame, origin);
         parsed.cut |= cut;
         parsed
@@ -151,7 +178,7 @@ impl Packet {
     /// Ports and the length of the transport header.
     #[inline(always)]
     pub(super) fn transport<F: Frame>(self, frame: &F, origin: Origin) -> Parsed {
-        let Self { class, addr, upper } = self;
+        let Self { class, addr, upper, mut marks, jumbo } = self;
         let mut port = 0;
         let mut cut = false;
         let mut header_len = 0;
@@ -164,6 +191,9 @@ impl Packet {
                     if upper.len < TCP_HEADER {
                     } else if let Some(tcp) = frame.octets::<TCP_HEADER>(upper.at) {
                         port = tcp.u16(far_port);
+                        if origin.link.from_here && tcp.u8(13) & TCP_RST != 0 {
+                            marks |= MARK_REJECTED;
+                        }
                         let data_offset = (tcp.u8(12) >> 4) as usize * 4;
                         if data_offset > header_len {
                             header_len = data_offset;
@@ -173,10 +203,7 @@ impl Packet {
                     }
                 }
                 IP_UDP | IP_UDP_LITE | IP_SCTP | IP_DCCP => {
-                    header_len = match upper.protocol {
-                        IP_UDP | IP_UDP_LITE => 8,
-                        _ => 12,
-                    };
+                    header_len = transport_header(upper.protocol);
                     if upper.len < 4 {
                     } else if let Some(ports) = frame.octets::<4>(upper.at) {
                         port = ports.u16(far_port);
@@ -184,16 +211,40 @@ impl Packet {
                         cut = true;
                     }
                 }
-                IP_ICMP | IP_ICMPV6 => header_len = 8,
+                IP_ICMP | IP_ICMPV6 => {
+                    header_len = transport_header(upper.protocol);
+                    let unreachable = if upper.protocol == IP_ICMP {
+                        ICMP_UNREACHABLE
+                    } else {
+                        ICMPV6_UNREACHABLE
+                    };
+                    if origin.link.from_here
+                        && let Some(icmp) = frame.octets::<4>(upper.at)
+                        && icmp.u8(0) == unreachable
+                    {
+                        marks |= MARK_REJECTED;
+                    }
+                }
                 _ => {}
             }
         }
         Parsed {
-            key: origin.key(class, upper.protocol, port, addr),
+            key: origin.key(class, upper.protocol, port, addr).marked(marks),
             payload: excess(upper.len, header_len) as u32,
             headers: (upper.at + header_len) as u32,
+            jumbo,
             cut,
         }
+    }
+}
+
+/// Length of a transport header that has always the same; 0 where none is known.
+#[inline(always)]
+pub(super) const fn transport_header(protocol: u8) -> usize {
+    match protocol {
+        IP_UDP | IP_UDP_LITE | IP_ICMP | IP_ICMPV6 => 8,
+        IP_SCTP | IP_DCCP => 12,
+        _ => 0,
     }
 }
 

@@ -1,7 +1,8 @@
 //! From the Ethernet header to the IP header: VLAN tags, SNAP, PPPoE, MPLS.
 
 use super::{
-    Cut, Frame, MAX_MPLS_LABELS, MAX_VLAN_TAGS, Octets as _, Origin, Parsed, VLAN_TAG,
+    Cut, Frame, MAX_MPLS_LABELS, MAX_PRIORITY_TAGS, MAX_VLAN_TAGS, Octets as _, Origin, Parsed,
+    VLAN_TAG,
     ip::{IPV4_HEADER, IPV6_HEADER, min},
 };
 use crate::layout::{MAC_MASK, NonIp, Reason, VLAN_TAGGED};
@@ -13,8 +14,8 @@ const ETHERTYPE_ARP: u16 = 0x0806;
 pub(super) const ETHERTYPE_VLAN: u16 = 0x8100;
 pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// A label stack (RFC 3032), which may also go to a group (RFC 5332).
-const ETHERTYPE_MPLS: u16 = 0x8847;
-const ETHERTYPE_MPLS_MULTICAST: u16 = 0x8848;
+pub(super) const ETHERTYPE_MPLS: u16 = 0x8847;
+pub(super) const ETHERTYPE_MPLS_MULTICAST: u16 = 0x8848;
 const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
 const ETHERTYPE_EAPOL: u16 = 0x888e;
 const ETHERTYPE_PROVIDER_VLAN: u16 = 0x88a8;
@@ -36,8 +37,8 @@ const PPP_IPV6: u16 = 0x0057;
 const PPP_MPLS: u16 = 0x0281;
 
 /// An entry of a label stack (RFC 3032, 2.1), and the bit of its third octet that ends the stack.
-const MPLS_LABEL: usize = 4;
-const MPLS_BOTTOM: u8 = 1;
+pub(super) const MPLS_LABEL: usize = 4;
+pub(super) const MPLS_BOTTOM: u8 = 1;
 
 /// What an outer header carries.
 #[derive(Clone, Copy)]
@@ -58,10 +59,7 @@ pub(super) fn encapsulation<F: Frame>(
 ) -> Result<Inner, Parsed> {
     let Inner { mut ethertype, mut at, mut end } = outer;
     let mut tags = 0;
-    while is_vlan(ethertype) {
-        if tags == MAX_VLAN_TAGS {
-            return Err(origin.unparsed(Reason::VlanDepth));
-        }
+    while is_vlan(ethertype) && tags < MAX_VLAN_TAGS {
         let Some(tag) = frame.octets::<VLAN_TAG>(at) else {
             return Err(origin.unparsed(Reason::VlanTruncated));
         };
@@ -74,6 +72,16 @@ pub(super) fn encapsulation<F: Frame>(
         tags += 1;
     }
     at = frame.opaque(at);
+    if is_vlan(ethertype) {
+        let stack = frame.behind_tags(TagStack::new(outer.ethertype, outer.at));
+        if stack.is_cut() {
+            return Err(origin.unparsed(Reason::VlanTruncated));
+        }
+        (ethertype, at) = (stack.ethertype, frame.opaque(stack.at()));
+        if is_vlan(ethertype) {
+            return Err(origin.unparsed(Reason::VlanDepth));
+        }
+    }
     if ethertype < ETHERTYPE_MIN {
         match snap(frame, at) {
             Ok(Some(inner)) => {
@@ -128,11 +136,89 @@ pub(super) fn encapsulation<F: Frame>(
 }
 
 #[inline(always)]
-const fn is_vlan(ethertype: u16) -> bool {
+pub(super) const fn is_vlan(ethertype: u16) -> bool {
     ethertype == ETHERTYPE_VLAN
         || ethertype == ETHERTYPE_PROVIDER_VLAN
         || ethertype == ETHERTYPE_OLD_QINQ[0]
         || ethertype == ETHERTYPE_OLD_QINQ[1]
+}
+
+/// A stack of VLAN tags that is longer than most, while it is followed from the first one on.
+///
+/// Linux takes off any number of priority tags (VLAN 0), in bridges as in routers, so they hide nothing here;
+/// of other tags it takes off those that somebody has configured.
+#[derive(Debug, Clone, Copy)]
+pub struct TagStack {
+    /// Offset of the next header; no frame's headers reach further than 64 KiB.
+    at: u16,
+    /// Of the next header.
+    ethertype: u16,
+    tags: u16,
+    /// Those of them that are no priority tags.
+    vlans: u8,
+    cut: bool,
+}
+
+impl TagStack {
+    /// The stack from `at` on, behind an EtherType.
+    #[inline(always)]
+    pub const fn new(ethertype: u16, at: usize) -> Self {
+        Self { at: at as u16, ethertype, tags: 0, vlans: 0, cut: false }
+    }
+
+    /// All of it in a register: offset, EtherType, counts of tags, and whether one is cut off.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        let counts = (self.tags as u64) << 32 | (self.vlans as u64) << 48;
+        self.at as u64 | (self.ethertype as u64) << 16 | counts | (self.cut as u64) << 56
+    }
+
+    /// The reverse of [`TagStack::to_word`].
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            at: word as u16,
+            ethertype: (word >> 16) as u16,
+            tags: (word >> 32) as u16,
+            vlans: (word >> 48) as u8,
+            cut: word >> 56 != 0,
+        }
+    }
+
+    /// Offset of the next header.
+    #[inline(always)]
+    pub const fn at(&self) -> usize {
+        self.at as usize
+    }
+
+    /// Whether a tag was cut off.
+    #[inline(always)]
+    pub const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Takes the next four octets, as they lie in memory, for the next tag. Says whether there may be one
+    /// more: not behind the last one, nor where there are too many or the frame is cut off.
+    #[inline(always)]
+    pub const fn step(&mut self, tag: Option<u32>) -> bool {
+        let Some(tag) = tag else {
+            self.cut = true;
+            return false;
+        };
+        let [a, b, c, d] = tag.to_ne_bytes();
+        let is_priority = u16::from_be_bytes([a, b]) & 0x0fff == 0
+            && (self.ethertype == ETHERTYPE_VLAN || self.ethertype == ETHERTYPE_PROVIDER_VLAN);
+        if !is_priority {
+            if self.vlans as usize >= MAX_VLAN_TAGS {
+                return false;
+            }
+            self.vlans += 1;
+        }
+        self.ethertype = u16::from_be_bytes([c, d]);
+        self.at = self.at.wrapping_add(VLAN_TAG as u16);
+        self.tags = self.tags.wrapping_add(1);
+        is_vlan(self.ethertype) && (self.tags as usize) < MAX_PRIORITY_TAGS
+    }
 }
 
 /// EtherType behind an LLC/SNAP header that has one; `None` for other LLC frames.

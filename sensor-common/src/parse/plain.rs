@@ -2,7 +2,7 @@
 
 use super::{
     ETHERNET_HEADER, Frame, Link, Octets as _, Origin, Parsed, VLAN_TAG,
-    ip::{IP_TCP, IP_UDP, IPV4_HEADER, IPV6_HEADER, TCP_HEADER},
+    ip::{IP_TCP, IP_UDP, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, TCP_RST},
     link::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN},
 };
 use crate::layout::{Class, Direction};
@@ -14,8 +14,8 @@ const IPV4_PORTS: usize = ETHERNET_HEADER + IPV4_HEADER;
 /// The same of IPv6 without extension headers.
 const IPV6_PORTS: usize = ETHERNET_HEADER + IPV6_HEADER;
 
-/// Offset of the octet that has the data offset in a TCP header, and that octet's lowest value: five
-/// words, in the high half.
+/// Offset of the octet that has the data offset in a TCP header, before the one with the flags, and its lowest
+/// value: five words, in the high half.
 const TCP_DATA_OFFSET: usize = 12;
 const TCP_DATA_OFFSET_MIN: u8 = 0x50;
 
@@ -39,7 +39,8 @@ const IPV6_START: [u8; 4] = {
 const IPV6_START_MASK: [u8; 4] = [0xff, 0xff, 0xf0, 0];
 
 /// What [`parse`](super::parse) says of a frame as most are: TCP or UDP in IPv4 without options,
-/// right behind the Ethernet header, not fragmented, whole and sound. `None` for all others.
+/// right behind the Ethernet header, not fragmented, whole and sound; no reset that the device received. `None`
+/// for all others.
 ///
 /// Constant offsets, and comparisons of several fields at once: a third of the instructions of
 /// `parse`. The link is asked for when all else is settled, so that it takes no register meanwhile.
@@ -49,7 +50,7 @@ pub fn parse_plain_ipv4<F: Frame>(
     direction: Direction,
     link: impl FnOnce() -> Link,
 ) -> Option<Parsed> {
-    ipv4(frame, 0, |octets| Origin::of(octets, direction, link()))
+    ipv4(frame, 0, direction, |octets| Origin::of(octets, direction, link()))
 }
 
 /// As [`parse_plain_ipv4`], of IPv6 without extension headers. Two functions, because the families
@@ -60,7 +61,7 @@ pub fn parse_plain_ipv6<F: Frame>(
     direction: Direction,
     link: impl FnOnce() -> Link,
 ) -> Option<Parsed> {
-    ipv6(frame, 0, |octets| Origin::of(octets, direction, link()))
+    ipv6(frame, 0, direction, |octets| Origin::of(octets, direction, link()))
 }
 
 /// As both, behind one VLAN tag, where none was taken out of the frame.
@@ -72,7 +73,7 @@ pub fn parse_plain_tagged<F: Frame>(frame: &F, direction: Direction, link: Link)
     }
     let vlan_tci = Some(u16::from_be(ethernet.u16(ETHERNET_HEADER)));
     let origin = |_| Origin::of(ethernet, direction, Link { vlan_tci, ..link });
-    ipv4(frame, VLAN_TAG, origin).or_else(|| ipv6(frame, VLAN_TAG, origin))
+    ipv4(frame, VLAN_TAG, direction, origin).or_else(|| ipv6(frame, VLAN_TAG, direction, origin))
 }
 
 /// Offsets are those of an untagged frame; `tag` more octets lie before the EtherType.
@@ -80,6 +81,7 @@ pub fn parse_plain_tagged<F: Frame>(frame: &F, direction: Direction, link: Link)
 fn ipv4<F: Frame>(
     frame: &F,
     tag: usize,
+    direction: Direction,
     origin: impl FnOnce(F::Octets) -> Origin,
 ) -> Option<Parsed> {
     // With a TCP header; a shorter frame is one without Ethernet's padding, and takes the long way.
@@ -95,7 +97,7 @@ fn ipv4<F: Frame>(
     let (protocol, headers) = if whole == u32::from_ne_bytes(IPV4_WHOLE_UDP) {
         (IP_UDP, IPV4_PORTS + UDP_HEADER)
     } else if whole == u32::from_ne_bytes(IPV4_WHOLE_TCP) {
-        (IP_TCP, IPV4_PORTS + tcp_header(octets.u8(IPV4_PORTS + TCP_DATA_OFFSET))?)
+        (IP_TCP, IPV4_PORTS + tcp_header(octets.u16(IPV4_PORTS + TCP_DATA_OFFSET), direction)?)
     } else {
         return None;
     };
@@ -109,6 +111,7 @@ fn ipv4<F: Frame>(
         key: origin.key(Class::Ipv4, protocol, port, addr),
         payload: (end - headers) as u32,
         headers: (tag + headers) as u32,
+        jumbo: 0,
         cut: false,
     })
 }
@@ -118,6 +121,7 @@ fn ipv4<F: Frame>(
 fn ipv6<F: Frame>(
     frame: &F,
     tag: usize,
+    direction: Direction,
     origin: impl FnOnce(F::Octets) -> Origin,
 ) -> Option<Parsed> {
     let octets = frame.octets::<{ IPV6_PORTS + UDP_HEADER }>(tag)?;
@@ -133,7 +137,7 @@ fn ipv6<F: Frame>(
         IP_UDP => IPV6_PORTS + UDP_HEADER,
         IP_TCP => {
             let octets = frame.octets::<{ IPV6_PORTS + TCP_HEADER }>(tag)?;
-            IPV6_PORTS + tcp_header(octets.u8(IPV6_PORTS + TCP_DATA_OFFSET))?
+            IPV6_PORTS + tcp_header(octets.u16(IPV6_PORTS + TCP_DATA_OFFSET), direction)?
         }
         _ => return None,
     };
@@ -148,12 +152,21 @@ fn ipv6<F: Frame>(
         key: origin.key(Class::Ipv6, protocol, port, addr),
         payload: (end - headers) as u32,
         headers: (tag + headers) as u32,
+        jumbo: 0,
         cut: false,
     })
 }
 
-/// Length of a TCP header by the octet with its data offset, if that is sound.
+/// Length of a TCP header by the octets with its data offset and flags, if the one is sound. Of a download that
+/// resets a connection the long way finds out who sent it.
 #[inline(always)]
-fn tcp_header(data_offset: u8) -> Option<usize> {
-    if data_offset < TCP_DATA_OFFSET_MIN { None } else { Some((data_offset >> 4) as usize * 4) }
+fn tcp_header(octets: u16, direction: Direction) -> Option<usize> {
+    let [data_offset, flags] = octets.to_ne_bytes();
+    if data_offset < TCP_DATA_OFFSET_MIN
+        || (matches!(direction, Direction::Rx) && flags & TCP_RST != 0)
+    {
+        None
+    } else {
+        Some((data_offset >> 4) as usize * 4)
+    }
 }

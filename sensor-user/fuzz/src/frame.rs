@@ -19,7 +19,7 @@ pub fn check(octets: &[u8]) {
     for direction in [Direction::Tx, Direction::Rx] {
         let whole = Captured { octets, wire_len: octets.len() };
         for vlan_tci in [None, Some(0xffff)] {
-            let link = Link { ifindex: 7, vlan_tci };
+            let link = Link { ifindex: 7, vlan_tci, from_here: false };
             let parsed = parse_both_ways(&whole, direction, link);
             is_sound(octets, &parsed, direction, link);
             for len in 0..octets.len().min(DEEPEST_CUT) {
@@ -97,7 +97,7 @@ fn a_tag_may_lie_beside_the_frame(octets: &[u8], direction: Direction) {
     let untagged = [addresses, &rest[VLAN_TAG..]].concat();
     let parse = |octets: &[u8], vlan_tci| {
         let frame = Captured { octets, wire_len: octets.len() };
-        parse(&frame, direction, Link { ifindex: 7, vlan_tci })
+        parse(&frame, direction, Link { ifindex: 7, vlan_tci, from_here: false })
     };
     let tagged = parse(octets, None);
     let beside = parse(&untagged, Some(u16::from_be_bytes([high, low])));

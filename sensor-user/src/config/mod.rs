@@ -244,6 +244,19 @@ pub struct GroupPolicy {
     /// Countries its devices may talk to: ISO 3166 alpha-2 in ASCII capitals, `XK`, or `ZZ` for
     /// addresses without an entry. Empty: none.
     pub allowed_countries: BTreeSet<[u8; 2]>,
+    /// What to do about frames that its devices send and nobody can judge: malformed ones, and kinds without IP
+    /// that are not known.
+    pub unreadable: Reaction,
+}
+
+/// What to do about something that may be harmless.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reaction {
+    /// Raise an alert.
+    #[default]
+    Alert,
+    /// Nothing.
+    Allow,
 }
 
 /// Sizes of tables.

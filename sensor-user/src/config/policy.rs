@@ -8,11 +8,13 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    GroupPolicy, Policy, country,
+    GroupPolicy, Policy, Reaction, country,
     diagnostic::quote,
     reader::{Field, Fields, Reader, nearest},
     values,
 };
+
+const REACTION: [(&str, Reaction); 2] = [("alert", Reaction::Alert), ("allow", Reaction::Allow)];
 
 /// The names of all groups under `policy`, those with faults included.
 #[derive(Debug, Default)]
@@ -129,7 +131,7 @@ enum Rules {
 }
 
 fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<Rules> {
-    let fields = reader.fields(value, &["allowed_countries"])?;
+    let fields = reader.fields(value, &["allowed_countries", "unreadable"])?;
     // An omitted list could mean "any country" or "none"; one of them would be a silent hole.
     let example = "add `allowed_countries: [IN, SG]`; an empty list `[]` allows none";
     let Some(field) = fields.get("allowed_countries") else {
@@ -156,5 +158,8 @@ fn group<'a>(reader: &mut Reader<'a>, value: &Field<'a>) -> Option<Rules> {
             }
         }
     }
-    Some(Rules::Countries(GroupPolicy { allowed_countries }))
+    let mut reaction =
+        |key| fields.get(key).and_then(|field| reader.choice(field, &REACTION)).unwrap_or_default();
+    let unreadable = reaction("unreadable");
+    Some(Rules::Countries(GroupPolicy { allowed_countries, unreadable }))
 }

@@ -189,6 +189,8 @@ fn coarse_network(address: IpAddr) -> IpNet {
 
 fn protocol(key: &FlowKey) -> Protocol {
     match key.class() {
+        Class::Ipv4 | Class::Ipv6 if key.is_rejected() => Protocol::Rejected(key.protocol()),
+        Class::Ipv4 | Class::Ipv6 if key.is_routed() => Protocol::Routed(key.protocol()),
         Class::Ipv4 | Class::Ipv6 => Protocol::Ip(key.protocol()),
         Class::NonIp => Protocol::NonIp(NonIp::name(key.protocol())),
         Class::Unparsed => Protocol::Unparsed(Reason::name(key.protocol())),
@@ -230,7 +232,7 @@ fn outcomes(counts: &[u64], flows: &[Flow]) -> Outcomes {
 
 #[cfg(test)]
 mod tests {
-    use sensor_common::layout::Totals;
+    use sensor_common::layout::{MARK_REJECTED, MARK_ROUTED, Totals};
 
     use super::{geo::Source, *};
 
@@ -253,6 +255,20 @@ mod tests {
         let merged = merge_cpus(&rows);
         let by_address = [row([1, 2, 3, 4], 53, 2, 30), row([9, 9, 9, 9], 53, 25, 10), rows[2]];
         assert_eq!(merged, by_address);
+    }
+
+    #[test]
+    fn marks_make_protocols_of_their_own() {
+        let mark = |class, marks| {
+            let rest = FlowKey::rest(0, 6, class, Direction::Rx, 1);
+            protocol(&FlowKey { rest, ..FlowKey::default() }.marked(marks))
+        };
+        for class in [Class::Ipv4, Class::Ipv6] {
+            assert_eq!(mark(class, 0), Protocol::Ip(6));
+            assert_eq!(mark(class, MARK_REJECTED), Protocol::Rejected(6));
+            assert_eq!(mark(class, MARK_ROUTED), Protocol::Routed(6));
+            assert_eq!(mark(class, MARK_REJECTED | MARK_ROUTED), Protocol::Rejected(6));
+        }
     }
 
     /// A policy must not take what could not be kept for something without an address.

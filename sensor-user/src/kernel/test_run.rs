@@ -16,9 +16,16 @@ const MAX_XDP_LINEAR: usize = 3520;
 const MAX_XDP: usize = 73_152;
 /// Longest one at TC hooks.
 const MAX_TC: usize = 3712;
-/// Size of `struct __sk_buff` (`linux/bpf.h`). Where all of it is zero the kernel sets `wire_len` from the
-/// frame's length; without any it would not set it at all.
-const SKB: [u8; 192] = [0; 192];
+/// A `struct __sk_buff` (`linux/bpf.h`). Where that is zero the kernel sets `wire_len` from the frame's length;
+/// without any struct it would not set it at all. The frame came by the loopback interface, so that it is not
+/// taken for the gateway's own.
+const SKB: [u8; 192] = {
+    let mut skb = [0; 192];
+    skb[INGRESS_IFINDEX] = 1;
+    skb
+};
+/// Offset of the lowest octet on the machines that there are.
+const INGRESS_IFINDEX: usize = 36;
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]

@@ -64,6 +64,8 @@ static PROTOCOLS: LazyLock<Vec<(String, Protocol)>> = LazyLock::new(|| {
             Protocol::NonIp(NonIp::name(n)),
             Protocol::Unparsed(Reason::name(n)),
             Protocol::Unknown,
+            Protocol::Rejected(n),
+            Protocol::Routed(n),
         ]
         .map(|protocol| (protocol.to_string(), protocol))
     });
@@ -97,6 +99,8 @@ mod tests {
         }
         assert_eq!(Protocol::from_label("tcp"), Some(Protocol::Ip(6)));
         assert_eq!(Protocol::from_label("TCP"), None);
+        assert_eq!(Protocol::from_label("rejected:tcp"), Some(Protocol::Rejected(6)));
+        assert_eq!(Protocol::from_label("routed:253"), Some(Protocol::Routed(253)));
         for country in ["", "ZZ", "IN", "private", "multicast"] {
             assert_eq!(
                 Country::from_label(country).map(|c| c.to_string()).as_deref(),

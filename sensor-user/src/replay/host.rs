@@ -12,7 +12,7 @@ use crate::kernel::RawEpoch;
 
 /// The loopback interface, on which BPF_PROG_TEST_RUN shows frames to programs; the same here, so that
 /// keys are the same.
-pub(super) const LINK: Link = Link { ifindex: 1, vlan_tci: None };
+pub(super) const LINK: Link = Link { ifindex: 1, vlan_tci: None, from_here: false };
 
 /// Counts in user space.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    config::{GroupPolicy, Policy},
-    model::{Country, DeviceInfo, DeviceKind, EpochRecord, Flow},
+    config::{GroupPolicy, Policy, Reaction},
+    model::{Country, DeviceInfo, DeviceKind, Direction, EpochRecord, Flow},
     state::{Alert, Breach, Rule, What, rfc3339},
 };
 
@@ -98,9 +98,11 @@ impl Engine {
         device: &DeviceInfo,
     ) -> impl Iterator<Item = (Breach, Option<IpNet>)> + use<> {
         let far = &flow.attribution;
-        let forbidden =
-            rules(&self.policy, device).is_some_and(|(_, rules)| is_outside(far.country, rules));
+        let rules = rules(&self.policy, device).map(|(_, rules)| rules);
+        let forbidden = rules.is_some_and(|rules| is_outside(far.country, rules));
         let country = forbidden.then_some((What::Country(far.country), far.prefix));
+        let unjudged = rules.is_some_and(|rules| is_past_judging(flow, rules));
+        let unjudged = unjudged.then_some((What::Unjudged, None));
         let watched = far.watched.then(|| {
             let prefix = self.watched_prefix(flow.address).or(far.prefix);
             (What::Prefix(prefix), prefix)
@@ -108,7 +110,7 @@ impl Engine {
         let operator = self.policy.watched_operators.contains(&far.asn);
         let operator = operator.then_some((What::Operator(far.asn), far.prefix));
         let device = device.id;
-        let found = country.into_iter().chain(watched).chain(operator);
+        let found = country.into_iter().chain(watched).chain(operator).chain(unjudged);
         found.map(move |(what, prefix)| (Breach { device, what }, prefix))
     }
 
@@ -137,7 +139,8 @@ pub fn rules<'a>(policy: &'a Policy, device: &'a DeviceInfo) -> Option<(&'a str,
 }
 
 /// The rules of a group that is gone.
-static NOTHING: GroupPolicy = GroupPolicy { allowed_countries: BTreeSet::new() };
+static NOTHING: GroupPolicy =
+    GroupPolicy { allowed_countries: BTreeSet::new(), unreadable: Reaction::Alert };
 
 /// One structured line in the log, about a device of this name.
 pub fn log(alert: &Alert, device: &str) {
@@ -167,12 +170,31 @@ fn is_outside(country: Country, group: &GroupPolicy) -> bool {
     !group.allowed_countries.contains(&code)
 }
 
+/// Whether a device sent what nobody can judge: a bridge passes it on, and with luck a router. ARP, LLDP and EAPOL
+/// are for the next hop.
+fn is_past_judging(flow: &Flow, group: &GroupPolicy) -> bool {
+    flow.direction == Direction::Tx
+        && flow.protocol.is_opaque()
+        && group.unreadable == Reaction::Alert
+        && !group.allowed_countries.contains(b"ZZ")
+}
+
+/// Where that is: frames that can't be judged may go anywhere.
+const fn country(rule: Rule, flow: &Flow) -> Country {
+    match rule {
+        Rule::NotJudged => Country::NoEntry,
+        Rule::CountryNotAllowed | Rule::WatchedPrefix | Rule::WatchedOperator => {
+            flow.attribution.country
+        }
+    }
+}
+
 /// An alert for a flow, nothing counted yet.
 fn alert(rule: Rule, prefix: Option<IpNet>, flow: &Flow, device: &DeviceInfo) -> Alert {
     Alert {
         rule,
         device: device.id,
-        country: flow.attribution.country,
+        country: country(rule, flow),
         prefix,
         asn: flow.attribution.asn,
         operator: flow.attribution.operator.clone(),
@@ -187,7 +209,7 @@ fn alert(rule: Rule, prefix: Option<IpNet>, flow: &Flow, device: &DeviceInfo) ->
 fn add(alert: &mut Alert, prefix: Option<IpNet>, flow: &Flow) {
     if flow.first_seen < alert.since {
         alert.since = flow.first_seen;
-        alert.country = flow.attribution.country;
+        alert.country = country(alert.rule, flow);
         alert.prefix = prefix;
         alert.asn = flow.attribution.asn;
         alert.operator = flow.attribution.operator.clone();
@@ -205,7 +227,10 @@ mod tests {
         Policy {
             groups: [(
                 "phones".to_owned(),
-                GroupPolicy { allowed_countries: [*b"IN", *b"SG"].into() },
+                GroupPolicy {
+                    allowed_countries: [*b"IN", *b"SG"].into(),
+                    ..GroupPolicy::default()
+                },
             )]
             .into(),
             watched_prefixes: vec![
@@ -274,6 +299,55 @@ mod tests {
         .map(|country| fixture::flow(0, Direction::Tx, &Far { country, ..Far::default() }, 1, 60));
         let mut engine = Engine::new(policy());
         assert_eq!(engine.judge(&fixture::record(1, flows.into()), &fixture::devices()).new, []);
+    }
+
+    /// Behind tags, or in no protocol that is known, data can go anywhere.
+    #[test]
+    fn sent_frames_that_cannot_be_judged_are_a_breach() {
+        let frame = |direction, protocol| Flow {
+            protocol,
+            ..fixture::flow(0, direction, &Far::default(), 617, 741_634)
+        };
+        let devices = fixture::devices();
+        let raised = |policy, flow: &Flow| {
+            let record = fixture::record(1, vec![flow.clone()]);
+            Engine::new(policy).judge(&record, &devices).new
+        };
+        let sent = |protocol| frame(Direction::Tx, protocol);
+        let reasons = (0..=9).map(Reason::name).map(Protocol::Unparsed);
+        for protocol in reasons.chain([Protocol::NonIp(NonIp::name(0))]) {
+            let alerts = raised(policy(), &sent(protocol));
+            let [alert] = &alerts[..] else { panic!("{protocol}: {alerts:?}") };
+            assert_eq!((alert.rule, alert.device), (Rule::NotJudged, DeviceId(0)), "{protocol}");
+            assert_eq!((alert.country, alert.prefix), (Country::NoEntry, None), "{protocol}");
+            assert_eq!((alert.packets, alert.bytes), (617, 741_634), "{protocol}");
+            assert_eq!(raised(policy(), &frame(Direction::Rx, protocol)), []);
+        }
+        // The next hop's.
+        for kind in [NonIp::Arp, NonIp::Lldp, NonIp::Eapol] {
+            assert_eq!(raised(policy(), &sent(Protocol::NonIp(NonIp::name(kind as u8)))), []);
+        }
+        let unreadable = sent(Protocol::Unparsed("vlan_depth"));
+        let changed = |change: fn(&mut GroupPolicy)| {
+            let mut policy = policy();
+            change(policy.groups.get_mut("phones").unwrap());
+            policy
+        };
+        assert_eq!(raised(changed(|group| group.unreadable = Reaction::Allow), &unreadable), []);
+        let lenient = changed(|group| group.allowed_countries.extend([*b"ZZ"]));
+        assert_eq!(raised(lenient, &unreadable), []);
+
+        // Once for a device, whatever the reason; and an heir goes on from there.
+        let mut engine = Engine::new(policy());
+        let both = vec![unreadable, sent(Protocol::NonIp("other"))];
+        let alerts = engine.judge(&fixture::record(1, both.clone()), &devices).new;
+        assert_eq!(alerts.len(), 1);
+        let mut heir = Engine::new(policy());
+        heir.restore(alerts.iter());
+        for mut engine in [engine, heir] {
+            let judgement = engine.judge(&fixture::record(2, both.clone()), &devices);
+            assert_eq!(judgement, Judgement { new: Vec::new(), again: [0].into() });
+        }
     }
 
     #[test]
@@ -372,5 +446,7 @@ mod tests {
         assert_eq!(engine.judge(&record, &fixture::devices()).new, [], "raised twice");
     }
 
-    use crate::model::{DeviceId, Direction};
+    use sensor_common::layout::{NonIp, Reason};
+
+    use crate::model::{DeviceId, Direction, Protocol};
 }

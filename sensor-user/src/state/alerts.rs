@@ -23,12 +23,15 @@ pub enum Rule {
     WatchedPrefix,
     /// A packet was exchanged with a network of a watched operator.
     WatchedOperator,
+    /// A frame was sent that nobody can judge: its far address could not be read, or it has none and is of an
+    /// unknown kind.
+    NotJudged,
 }
 
 impl Rule {
     /// Every rule there is.
-    pub const ALL: [Self; 3] =
-        [Self::CountryNotAllowed, Self::WatchedPrefix, Self::WatchedOperator];
+    pub const ALL: [Self; 4] =
+        [Self::CountryNotAllowed, Self::WatchedPrefix, Self::WatchedOperator, Self::NotJudged];
 
     /// Its name in logs, metrics and reports.
     pub const fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Rule {
             Self::CountryNotAllowed => "country_not_allowed",
             Self::WatchedPrefix => "watched_prefix",
             Self::WatchedOperator => "watched_operator",
+            Self::NotJudged => "not_judged",
         }
     }
 
@@ -43,7 +47,7 @@ impl Rule {
     pub const fn severity(self) -> &'static str {
         match self {
             Self::CountryNotAllowed => "critical",
-            Self::WatchedPrefix | Self::WatchedOperator => "warning",
+            Self::WatchedPrefix | Self::WatchedOperator | Self::NotJudged => "warning",
         }
     }
 }
@@ -66,6 +70,8 @@ pub enum What {
     Prefix(Option<IpNet>),
     /// A watched operator, by its AS number.
     Operator(u32),
+    /// Nobody knows what.
+    Unjudged,
 }
 
 impl What {
@@ -75,6 +81,7 @@ impl What {
             Self::Country(_) => Rule::CountryNotAllowed,
             Self::Prefix(_) => Rule::WatchedPrefix,
             Self::Operator(_) => Rule::WatchedOperator,
+            Self::Unjudged => Rule::NotJudged,
         }
     }
 }
@@ -111,6 +118,7 @@ impl Alert {
             Rule::CountryNotAllowed => What::Country(self.country),
             Rule::WatchedPrefix => What::Prefix(self.prefix),
             Rule::WatchedOperator => What::Operator(self.asn),
+            Rule::NotJudged => What::Unjudged,
         };
         Breach { device: self.device, what }
     }

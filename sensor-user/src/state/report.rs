@@ -241,7 +241,8 @@ pub(super) fn destination_report(key: &DestinationKey<'_>, row: &Row) -> Destina
         network: key.network.to_owned(),
         protocol: key.protocol.to_string(),
         port: key.port,
-        answered: row.traffic.rx.packets > 0,
+        // What the gateway sent in the far end's name is no word of it.
+        answered: row.traffic.rx.packets > 0 && !matches!(key.protocol, Protocol::Rejected(_)),
         address: key.address.map(|address| address.to_string()),
         vlan: key.vlan,
         tx_packets: row.traffic.tx.packets,

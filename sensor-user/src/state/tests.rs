@@ -89,6 +89,34 @@ fn sums<'a>(traffic: impl Iterator<Item = &'a Traffic>) -> [Tally; 2] {
     [sum(tx), sum(rx)]
 }
 
+/// Its bytes were on the wire; the far end has said nothing all the same.
+#[test]
+fn a_rejection_by_the_gateway_is_no_answer() {
+    let far = Far { country: fixture::country("CN"), port: 443, ..Far::default() };
+    let tcp = |direction, protocol, bytes| Flow {
+        protocol,
+        ..fixture::flow(0, direction, &far, 3, bytes)
+    };
+    let sent = tcp(Direction::Tx, Protocol::Ip(6), 222);
+    let reset = tcp(Direction::Rx, Protocol::Rejected(6), 162);
+    let mut state = small();
+    state.apply(&fixture::record(1, vec![sent, reset]), &fixture::devices());
+    let answers = |state: &State| {
+        let report = state.report(Detail::Prefix);
+        let device = report.devices.into_iter().find(|device| device.name == "redmi").unwrap();
+        let row = |row: sensor_common::report::Destination| {
+            (row.protocol, row.answered, row.tx_bytes, row.rx_bytes)
+        };
+        device.destinations.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let rejected = ("rejected:tcp".to_owned(), false, 0, 162);
+    assert_eq!(answers(&state), [("tcp".to_owned(), false, 222, 0), rejected.clone()]);
+
+    let answer = tcp(Direction::Rx, Protocol::Ip(6), 74);
+    state.apply(&fixture::record(2, vec![answer]), &fixture::devices());
+    assert_eq!(answers(&state), [("tcp".to_owned(), true, 222, 74), rejected]);
+}
+
 #[test]
 fn sums_are_exact_whatever_folds() {
     let mut generator = Generator(0x1ab6_a7e5_eed0_0001);

@@ -10,8 +10,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use labgate::{
     config::{
-        AttachMode, Config, ConfigError, DeviceConfig, InterfaceConfig, Limits, Retention,
-        TcAttach, WhenMissing, WhenXdpIsTaken, load, parse,
+        AttachMode, Config, ConfigError, DeviceConfig, InterfaceConfig, Limits, Reaction,
+        Retention, TcAttach, WhenMissing, WhenXdpIsTaken, load, parse,
     },
     model::Mac,
 };
@@ -37,7 +37,7 @@ devices:
 databases: {country: geo/country.mmdb, operators: /srv/asn.mmdb}
 policy:
   groups:
-    phones: {allowed_countries: &home [NO, IN, ZZ, XK]}
+    phones: {allowed_countries: &home [NO, IN, ZZ, XK], unreadable: allow}
     locked: {allowed_countries: []}
     guests: {allowed_countries: *home}
   watched_prefixes: ["2001:db8::/32", 42.62.48.0/24, 13.0.0.0/8]
@@ -126,6 +126,8 @@ fn every_key_arrives() {
     assert_eq!(config.policy.groups["phones"].allowed_countries, home);
     assert_eq!(config.policy.groups["guests"].allowed_countries, home);
     assert!(config.policy.groups["locked"].allowed_countries.is_empty());
+    assert_eq!(config.policy.groups["phones"].unreadable, Reaction::Allow);
+    assert_eq!(config.policy.groups["guests"].unreadable, Reaction::Alert);
     let watched: Vec<_> = config.policy.watched_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(watched, ["13.0.0.0/8", "42.62.48.0/24", "2001:db8::/32"]);
     assert_eq!(config.policy.watched_operators, [4134, 45102].into());

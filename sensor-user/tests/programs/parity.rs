@@ -24,7 +24,9 @@ fn counted(bed: &mut Bed) -> (FlowKey, Tally) {
 pub(crate) fn agree(bed: &mut Bed, frame: &[u8]) -> usize {
     let host = |direction| {
         // test_run presents the frames on the loopback interface.
-        let link = Link { ifindex: 1, vlan_tci: None };
+        // That never came in by an interface.
+        let from_here = direction == Direction::Rx;
+        let link = Link { ifindex: 1, vlan_tci: None, from_here };
         let parsed = parse(&Captured { octets: frame, wire_len: frame.len() }, direction, link);
         let (bytes, payload) = (frame.len() as u64, parsed.payload.into());
         (parsed.key, Tally { packets: 1, bytes, payload })

@@ -32,6 +32,16 @@ pub(crate) fn whole() -> Vec<Vec<u8>> {
         ethertype = 0x8100;
         samples.push(ethernet(ethertype, &tags));
     }
+    // Priority tags, of which there may be any number, and a tag among them.
+    let mut tags = ipv6(17, &udp(b""));
+    let mut ethertype = ETH_IPV6;
+    for tag in 1..=40 {
+        tags = vlan(if tag == 20 { 5 } else { 0 }, ethertype, &tags);
+        ethertype = if tag % 3 == 0 { 0x88a8 } else { 0x8100 };
+        if matches!(tag, 8 | 9 | 12 | 40) {
+            samples.push(ethernet(ethertype, &tags));
+        }
+    }
     let mut chain = udp(b"");
     let mut next = 17;
     for _ in 0..9 {

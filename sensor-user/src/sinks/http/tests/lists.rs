@@ -35,7 +35,11 @@ fn busy() -> Server {
     let mut arp = fixture::flow(2, Direction::Rx, &Far::default(), 1, 42);
     arp.protocol = Protocol::NonIp("arp");
     let policy = Policy {
-        groups: [("phones".to_owned(), GroupPolicy { allowed_countries: [*b"IN"].into() })].into(),
+        groups: [(
+            "phones".to_owned(),
+            GroupPolicy { allowed_countries: [*b"IN"].into(), ..GroupPolicy::default() },
+        )]
+        .into(),
         groups_without_rules: ["cameras".to_owned()].into(),
         ..Policy::default()
     };
