@@ -12,6 +12,7 @@ pub mod host;
 pub mod interfaces;
 pub mod join;
 pub mod kernel;
+pub mod lock;
 pub mod model;
 pub mod pem;
 pub mod reload;

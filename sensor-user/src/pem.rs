@@ -1,17 +1,13 @@
 //! Certificates and keys in PEM format, from a file or from the web configuration itself.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read as _},
-};
+use std::{fmt, io};
 
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject as _},
 };
 
-use crate::config::Pem;
+use crate::{config::Pem, files};
 
 /// A larger file holds something else.
 const MAX_BYTES: u64 = 1 << 20;
@@ -81,11 +77,8 @@ impl<'a> Part<'a> {
             Pem::Inline(text) => return Ok(text.as_bytes().to_vec()),
             Pem::File(path) => path,
         };
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-            .map_err(|error| PemError::Unreadable { what: self.to_string(), error })?;
-        Ok(bytes)
+        files::read(path, MAX_BYTES)
+            .map_err(|error| PemError::Unreadable { what: self.to_string(), error })
     }
 
     fn foreign(&self, wanted: &'static str, error: pem::Error) -> PemError {

@@ -6,7 +6,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -37,6 +37,32 @@ pub struct Exchange {
     pub done: SyncSender<Result<(), String>>,
 }
 
+/// Where orders for the epoch thread go, until they are closed: whoever waits for a file must not keep it from ending.
+#[derive(Debug, Clone)]
+pub struct Orders(Arc<Mutex<Option<Sender<Order>>>>);
+
+impl Orders {
+    /// Passes them on.
+    pub fn new(orders: Sender<Order>) -> Self {
+        Self(Arc::new(Mutex::new(Some(orders))))
+    }
+
+    /// From here on there are none.
+    pub fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn send(&self, order: Order) -> Result<(), String> {
+        let orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
+        if sent { Ok(()) } else { Err(stopping()) }
+    }
+}
+
+fn stopping() -> String {
+    "the sensor is stopping".to_owned()
+}
+
 /// Sets the level of the log.
 pub type SetLog = Box<dyn Fn(&Config) -> Result<(), String> + Send>;
 
@@ -47,7 +73,7 @@ pub struct Reloader {
     /// What is in use.
     pub config: Config,
     /// Where exchanges go: the epoch thread.
-    pub orders: Sender<Order>,
+    pub orders: Orders,
     /// Where outcomes are counted.
     pub shared: Arc<Shared>,
     /// TLS and passwords of the listener.
@@ -144,8 +170,7 @@ impl Reloader {
 
     /// Gives the epoch thread an order and waits until it has done it.
     fn order(&self, order: Order, outcome: &Receiver<Result<(), String>>) -> Result<(), String> {
-        let stopping = || "the sensor is stopping".to_owned();
-        self.orders.send(order).map_err(|_ended| stopping())?;
+        self.orders.send(order)?;
         outcome.recv().unwrap_or_else(|_ended| Err(stopping()))
     }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::Adopted;
+use crate::files::{PRIVATE_DIRECTORY, require_regular};
 
 /// In the state directory.
 const NAME: &str = "devices.json";
@@ -19,8 +20,6 @@ const NAME: &str = "devices.json";
 const MAX_BYTES: u64 = 4 << 20;
 /// Of a new file: the sensor may run as another user than who adopts.
 const MODE: u32 = 0o644;
-/// Of a new state directory.
-const DIRECTORY_MODE: u32 = 0o755;
 /// How long to wait for another command that changes the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts.
@@ -116,11 +115,9 @@ impl StateFile {
     /// One byte more than allowed, so that a file that is too large is seen as such.
     fn bytes(&self) -> io::Result<Vec<u8>> {
         // Root may read here what another user has put there: no link, and no pipe to wait for.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
+        require_regular(file.metadata()?.file_type())?;
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -136,13 +133,15 @@ impl StateFile {
         change: impl FnOnce(&mut Adopted) -> Result<T, String>,
     ) -> Result<T, FileError> {
         let unwritable = |error| FileError::Unwritable { path: self.path.clone(), error };
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(&self.directory) {
+        match DirBuilder::new().mode(PRIVATE_DIRECTORY).create(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(unwritable(error));
             }
             Ok(()) | Err(_) => {}
         }
-        let directory = File::open(&self.directory).map_err(unwritable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECTORY);
+        let directory = options.open(&self.directory).map_err(unwritable)?;
         self.lock(&directory)?;
         let mut adopted = self.read()?;
         let outcome = change(&mut adopted).map_err(FileError::Refused)?;

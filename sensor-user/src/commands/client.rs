@@ -2,7 +2,7 @@
 
 mod trust;
 
-use std::{env, fs, path::Path, sync::Arc, time::Duration};
+use std::{env, io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -30,6 +30,7 @@ use super::terminal::printable;
 use crate::{
     cli::SensorArgs,
     config::{self, WebConfig},
+    files,
 };
 
 /// For connection, request and answer together.
@@ -40,6 +41,8 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ANSWER: usize = 1 << 30;
 /// In bytes; an error is a sentence.
 const MAX_ERROR: usize = 64 * 1024;
+/// In bytes; the password is its first line.
+const MAX_PASSWORD_FILE: u64 = 64 * 1024;
 /// The password of `--user`, where no file has it.
 const PASSWORD: &str = "LABGATE_PASSWORD";
 
@@ -260,7 +263,10 @@ impl User {
     fn new(name: &str, password_file: Option<&Path>) -> Result<Self> {
         let password = match password_file {
             Some(path) => {
-                let text = fs::read_to_string(path)
+                let octets = files::read(path, MAX_PASSWORD_FILE);
+                let text =
+                    octets.and_then(|octets| String::from_utf8(octets).map_err(io::Error::other));
+                let text = text
                     .with_context(|| format!("can't read the password file {}", path.display()))?;
                 text.lines().next().unwrap_or_default().to_owned()
             }

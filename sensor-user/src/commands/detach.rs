@@ -16,7 +16,7 @@ use crate::{
 /// While a sensor runs, or when the kernel refuses.
 pub fn detach(args: &PinsArg) -> Result<()> {
     check_privileges()?;
-    let _instance = Instance::lock()?;
+    let _instance = Instance::lock(None)?;
     let mut removed = 0;
     for interface in &if_nameindex()? {
         let name = interface.name().to_string_lossy();

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sensor_common::report::Audit;
 
-use super::{instance::Instance, terminal::print};
+use super::terminal::print;
 use crate::{
     cli::{AuditArgs, LedgerCommand, LedgerFile},
     config,
@@ -58,10 +58,6 @@ pub fn ledger(command: &LedgerCommand) -> Result<()> {
         }
         LedgerCommand::Purge { device, file: args } => {
             let path = file(args)?;
-            ensure!(
-                !Instance::is_held(),
-                "a sensor runs in this network namespace and may know the device; stop it first"
-            );
             let purged = ledger::purge(&path, device)
                 .with_context(|| format!("can't purge {}", path.display()))?;
             ensure!(purged > 0, "{} knows no device {device}", path.display());

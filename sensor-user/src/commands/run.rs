@@ -25,7 +25,7 @@ use crate::{
     config::{self, Config},
     epoch::{Cycle, Epochs, Order, Progress, skip_committed},
     faults,
-    files::Watched,
+    files::{Watched, private_directory},
     host::{LinkFollower, LinksError, refuse_overlaps},
     interfaces::{Former, Interfaces, LinkNews},
     join::{Joiner, devices::Inventory, geo},
@@ -33,7 +33,7 @@ use crate::{
         GracePeriod, Pins, PinsError, Resumed, Sensor, Sizes, check_kernel, check_privileges,
         now as both_clocks, possible_cpus,
     },
-    reload::{Reloader, SetLog, open_geo},
+    reload::{Orders, Reloader, SetLog, open_geo},
     resume,
     service::Service,
     sinks::{
@@ -51,6 +51,8 @@ const LOG_VARIABLE: &str = "LABGATE_LOG";
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Why a span of before ended of which nothing else is known.
 const LOST: &str = "lost";
+/// For threads that read files, when the sensor stops.
+const FILE_GRACE: Duration = Duration::from_secs(5);
 /// Before the kernel is asked about links again.
 const AFTER_LINKS_ERROR: Duration = Duration::from_secs(1);
 
@@ -83,7 +85,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     check_kernel()?;
     let names: Vec<&str> = config.interfaces.iter().map(|interface| &*interface.name).collect();
     refuse_overlaps(&names)?;
-    let _instance = Instance::lock()?;
+    let _instance = Instance::lock(Some(&config.state_dir))?;
+    keep_private(&config, path);
     let grace = GracePeriod::new()?;
     let web = http::Settings::load(config.web_config.as_deref(), &http::Names::new(&config))?;
     let web = Arc::new(http::Web::new(web));
@@ -130,7 +133,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let table = next.pop().context("there is no table")?;
 
     let shared = Arc::new(Shared::new(state, config.epoch));
-    let (order, orders) = mpsc::channel();
+    let (order, given) = mpsc::channel();
     let app = http::App::new(Arc::clone(&shared));
     let cycle = Cycle {
         table,
@@ -149,11 +152,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     let whereabouts = whereabouts::Follower::new(Arc::clone(&shared), config.leases.clone());
     let (leases, lease_files) = mpsc::channel();
+    let orders = Orders::new(order.clone());
     let reloader = Reloader {
         web: Arc::clone(&web),
         path: path.to_owned(),
         config: as_configured,
-        orders: order.clone(),
+        orders: orders.clone(),
         shared: Arc::clone(&shared),
         set_log,
         adopted_file,
@@ -163,7 +167,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let (alive, ended) = oneshot::channel::<()>();
     let epoch_thread = spawn("epoch", move || {
         let _alive = alive;
-        epochs.run(config.epoch, &orders);
+        epochs.run(config.epoch, &given);
     })?;
     let (hangup, hangups) = mpsc::channel();
     let reload_thread = spawn("reload", move || reloader.run(&hangups))?;
@@ -185,15 +189,39 @@ pub fn run(args: &RunArgs) -> Result<()> {
         tracing::info!("stopping: detaching, then reading what is left");
     }
     drop(last_order);
-    let reloader_ended = joined("reload", reload_thread);
+    // Both read files, which may be on a file system that does not answer.
+    orders.close();
+    let reloader_ended = joined_in_time("reload", reload_thread, FILE_GRACE);
     // With the one who could name other lease files it ends.
-    let whereabouts_ended = joined("whereabouts", whereabouts_thread);
+    let whereabouts_ended = joined_in_time("whereabouts", whereabouts_thread, FILE_GRACE);
     // With the last one who could give orders the epoch thread ends.
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
     joined("epoch", epoch_thread)?;
     reloader_ended?;
     whereabouts_ended?;
     served
+}
+
+/// What the sensor keeps is nobody else's business, whoever made it and whatever the umask was.
+fn keep_private(config: &Config, file: &Path) {
+    let canonical = |path: &Path| fs::canonicalize(path).ok();
+    let (state, file) = (canonical(&config.state_dir), canonical(file));
+    // Where somebody keeps the configuration beside, others may have to read that.
+    let holds_more = state.zip(file).is_some_and(|(state, file)| file.starts_with(state));
+    if holds_more {
+        return;
+    }
+    let path = config.state_dir.display();
+    match private_directory(&config.state_dir) {
+        Ok(true) => {
+            tracing::warn!(
+                "other users could enter the state directory {path}: no longer (mode 0700)"
+            );
+        }
+        Ok(false) => {}
+        // Who needs it says so.
+        Err(error) => tracing::debug!(%error, "can't make the state directory {path}"),
+    }
 }
 
 /// What one thread frees another takes: epochs, ledger and requests each allocate much for a moment, and an arena for
@@ -289,6 +317,19 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 fn joined(name: &str, thread: JoinHandle<()>) -> Result<()> {
     let panicked = |_panic| anyhow!("the {name} thread ended with a panic; see the messages above");
     thread.join().map_err(panicked)
+}
+
+/// The same for a thread that may wait for a file: it is left behind, and ends with the process.
+fn joined_in_time(name: &str, thread: JoinHandle<()>, grace: Duration) -> Result<()> {
+    let deadline = Instant::now() + grace;
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            tracing::error!("the {name} thread still waits for a file; ending without it");
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    joined(name, thread)
 }
 
 /// Starts the log; the result sets its level anew.
@@ -404,5 +445,26 @@ async fn report_links(mut follower: LinkFollower, order: mpsc::Sender<Order>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_for_a_file_is_left_behind() {
+        let (_never, forever) = mpsc::channel::<()>();
+        let waits = spawn("waits", move || {
+            let _ended = forever.recv();
+        })
+        .unwrap();
+        let began = Instant::now();
+        joined_in_time("waits", waits, Duration::from_millis(50)).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(50));
+        let ends = spawn("ends", || {}).unwrap();
+        joined_in_time("ends", ends, Duration::from_secs(60)).unwrap();
+        let panics = spawn("panics", || panic!("as it should")).unwrap();
+        assert!(joined_in_time("panics", panics, Duration::from_secs(60)).is_err());
     }
 }

@@ -19,8 +19,7 @@ mod web;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, Read as _},
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -34,7 +33,7 @@ use self::diagnostic::{Diagnostic, Source};
 pub use self::host::HostName;
 pub use self::values::{MAX_NAME, check_mac, check_name};
 pub use self::web::{ClientAuth, Curve, Pem, RateLimit, Tls, TlsVersion, WebConfig};
-use crate::{interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
+use crate::{files, interfaces::Wanted, join::geo::NamedNetwork, model::Mac};
 
 /// A larger file is no configuration of ours.
 const MAX_BYTES: usize = 1 << 20;
@@ -378,9 +377,7 @@ pub fn load_web(path: &Path) -> Result<WebConfig, ConfigError> {
 
 /// One byte more than allowed, so that a file that is too large is seen as such.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    files::read_start(path, MAX_BYTES as u64 + 1)
 }
 
 fn decode<T>(

@@ -517,6 +517,7 @@ fn run(steps: &[Step]) {
                     world.pass_second();
                     process.epoch();
                     if world.is_dead.get() {
+                        drop(process);
                         process = Process::start(&world, is_named);
                     }
                 }

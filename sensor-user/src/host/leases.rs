@@ -5,17 +5,15 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
 use super::mac_of;
-use crate::model::Mac;
+use crate::{files, model::Mac};
 
 /// What is read of a file at most, in bytes: some ten thousand leases.
 const MAX_FILE: u64 = 1 << 20;
@@ -69,13 +67,7 @@ pub fn leases(root: &Path) -> (Vec<Lease>, Vec<PathBuf>) {
 
 /// The beginning of a regular file, whatever its octets are.
 fn read(path: &Path) -> io::Result<String> {
-    // Whoever put a pipe there must not hold us.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut octets = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut octets)?;
+    let octets = files::read_start(path, MAX_FILE)?;
     Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 

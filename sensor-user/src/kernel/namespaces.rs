@@ -14,7 +14,8 @@ const ALL_PROCESSES: &str = "pid:[4026531836]";
 /// not all processes can be looked at.
 pub(super) fn enterable() -> Option<HashSet<u64>> {
     let root = fs::read_link("/proc/self/ns/pid").ok()?;
-    if root.as_os_str() != ALL_PROCESSES {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    if root.as_os_str() != ALL_PROCESSES || !shows_everything(&mounts) || !may_look_at_init() {
         return None;
     }
     let mut found = HashSet::new();
@@ -28,6 +29,32 @@ pub(super) fn enterable() -> Option<HashSet<u64>> {
         }
     }
     Some(found)
+}
+
+/// Whether `/proc` is mounted as it shows all processes to everybody: a service's may show its own alone
+/// (`ProtectProc=` of systemd), and what is missing there is not gone.
+///
+/// `mounts` is in the form of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)); of mounts at one place the last is on top.
+fn shows_everything(mounts: &str) -> bool {
+    let mut at_proc = mounts.lines().filter_map(|line| {
+        let (mount, rest) = line.split_once(" - ")?;
+        let mut words = mount.split(' ');
+        let (root, place) = (words.nth(3)?, words.next()?);
+        (place == "/proc").then_some((root, rest))
+    });
+    let Some((root, rest)) = at_proc.next_back() else { return false };
+    let mut words = rest.split(' ');
+    let (kind, options) = (words.next(), words.nth(1).unwrap_or("hidepid"));
+    let hides = |option: &str| match option.split_once('=') {
+        Some(("hidepid", how)) => how != "0" && how != "off",
+        _ => option.starts_with("hidepid") || option.starts_with("subset"),
+    };
+    kind == Some("proc") && root == "/" && !options.split(',').any(hides)
+}
+
+/// Whether this process may see what the first process has: then it may see what all have.
+fn may_look_at_init() -> bool {
+    fs::read_link("/proc/1/ns/net").is_ok() && fs::read_dir("/proc/1/fd").is_ok()
 }
 
 fn look_at(process: &Path, found: &mut HashSet<u64>) -> io::Result<()> {
@@ -56,4 +83,46 @@ fn is_gone(error: &io::Error) -> bool {
 /// As the kernel writes it: `net:[4026531840]`.
 fn inode(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw";
+
+    fn shows(proc: &[&str]) -> bool {
+        let lines: Vec<_> = [ROOT].iter().chain(proc).copied().collect();
+        shows_everything(&lines.join("\n"))
+    }
+
+    #[test]
+    fn a_proc_that_hides_processes_is_recognized() {
+        let plain = "23 22 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:14 - proc proc rw";
+        let with = |options: &str| format!("{plain},{options}");
+        assert!(shows(&[plain]));
+        assert!(shows(&[&with("gid=0")]));
+        assert!(shows(&[&with("hidepid=0")]) && shows(&[&with("hidepid=off")]));
+        for options in [
+            "hidepid=invisible",
+            "hidepid=2",
+            "hidepid=1,gid=4",
+            "hidepid=noaccess",
+            "hidepid=ptraceable",
+            "hidepid=4",
+            "subset=pid",
+            "gid=4,subset=pid",
+            "hidepid",
+        ] {
+            assert!(!shows(&[&with(options)]), "{options}");
+            // What lies on top counts.
+            assert!(!shows(&[plain, &with(options)]), "{options}");
+            assert!(shows(&[&with(options), plain]), "{options}");
+        }
+        assert!(!shows(&[]));
+        assert!(!shows(&["23 22 0:21 / /proc rw - tmpfs tmpfs rw"]));
+        assert!(!shows(&["23 22 0:21 /1 /proc rw - proc proc rw"]), "a part of one");
+        assert!(!shows(&["23 22 0:21 / /other/proc rw - proc proc rw"]));
+        assert!(!shows(&["23 22 0:21 / /proc rw - proc"]), "cut");
+    }
 }

@@ -9,6 +9,17 @@ use crate::host::{XdpMode, XdpSlot, xdp_slot};
 /// Descriptors that are looked at, of all processes together, to find one that holds a program.
 const MAX_DESCRIPTORS: usize = 200_000;
 
+/// What holds a program at its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// The interface alone.
+    None,
+    /// The link of this number.
+    Number(u32),
+    /// Only CAP_SYS_ADMIN may know.
+    Unknown,
+}
+
 /// A program at an interface's XDP slot, as far as the caller may know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -23,7 +34,7 @@ pub struct Owner {
     /// When it was loaded, and the user who did.
     loaded: Option<(SystemTime, u32)>,
     /// Whether a BPF link holds it there, and not only the interface.
-    by_link: bool,
+    link: Link,
     /// Processes that have the program or the link open: name and number.
     processes: Vec<(String, u32)>,
 }
@@ -37,14 +48,13 @@ impl Owner {
     /// The same for a slot that is known.
     pub fn of_slot(interface: &str, slot: XdpSlot) -> Self {
         let info = loaded_programs().flatten().find(|info| info.id() == slot.program);
-        let link = loaded_links().flatten().find(|link| link.program_id() == slot.program);
         Self {
             interface: interface.to_owned(),
             mode: slot.mode,
             program: slot.program,
             name: info.as_ref().map(|info| printable(info.name())),
             loaded: info.as_ref().and_then(loaded),
-            by_link: link.is_some(),
+            link: Link::of(slot.program),
             processes: holders(Path::new("/proc"), slot.program),
         }
     }
@@ -72,16 +82,53 @@ impl fmt::Display for Owner {
             write!(f, " (`sudo bpftool prog show id {program}` says more)")?;
         }
         match &self.processes[..] {
-            [] if self.by_link => f.write_str(", held by a link that no process shows"),
-            [] => {
-                let mode = mode.keyword();
-                write!(f, ", which `ip link set dev {interface} {mode} off` detaches")
+            [] if matches!(self.link, Link::Number(_)) => {
+                f.write_str(", held by a link that no process shows")?;
             }
+            [] => {}
             [(name, number), rest @ ..] => {
                 write!(f, ", held by process {name} ({number})")?;
-                if rest.is_empty() { Ok(()) } else { write!(f, " and {} more", rest.len()) }
+                if !rest.is_empty() {
+                    write!(f, " and {} more", rest.len())?;
+                }
             }
         }
+        // What `ip` attached it also detaches; a link it can't.
+        let ip = format!("`ip link set dev {interface} {} off`", mode.keyword());
+        match (self.link, self.processes.is_empty()) {
+            (Link::None, _) => write!(f, "; {ip} detaches it"),
+            (Link::Number(link), true) => {
+                write!(f, "; `sudo bpftool link detach id {link}` detaches it")
+            }
+            (Link::Number(link), false) => write!(
+                f,
+                "; the end of that process detaches it unless the link is pinned, and \
+                 `sudo bpftool link detach id {link}` in any case"
+            ),
+            (Link::Unknown, _) => write!(
+                f,
+                "; {ip} detaches it, or where `sudo bpftool link` lists it, \
+                 `sudo bpftool link detach id` with the number there"
+            ),
+        }
+    }
+}
+
+impl Link {
+    fn of(program: u32) -> Self {
+        if program == 0 {
+            return Self::Unknown;
+        }
+        let (mut seen, mut failed) = (false, false);
+        for link in loaded_links() {
+            match link {
+                Ok(link) if link.program_id() == program => return Self::Number(link.id()),
+                Ok(_) => seen = true,
+                // One that has ended meanwhile, or that this process may not list any.
+                Err(_) => failed = true,
+            }
+        }
+        if failed && !seen { Self::Unknown } else { Self::None }
     }
 }
 
@@ -140,7 +187,7 @@ mod tests {
             program: 12,
             name: Some("xdp_dispatcher".to_owned()),
             loaded: Some((UNIX_EPOCH, 0)),
-            by_link: true,
+            link: Link::Number(5),
             processes: vec![("xdp-loader".to_owned(), 77)],
         }
     }
@@ -150,19 +197,22 @@ mod tests {
         assert_eq!(
             owner().to_string(),
             "by program `xdp_dispatcher` (id 12), native, loaded by user 0 at \
-             1970-01-01T00:00:00Z, held by process xdp-loader (77)"
+             1970-01-01T00:00:00Z, held by process xdp-loader (77); the end of that process detaches it unless the \
+             link is pinned, and `sudo bpftool link detach id 5` in any case"
         );
         let unknown = Owner { name: None, loaded: None, processes: Vec::new(), ..owner() };
         assert_eq!(
             unknown.to_string(),
             "by program 12, native (`sudo bpftool prog show id 12` says more), held by a link that no \
-             process shows"
+             process shows; `sudo bpftool link detach id 5` detaches it"
         );
-        let several = Owner { mode: XdpMode::Generic, program: 0, by_link: false, ..unknown };
+        let several = Owner { mode: XdpMode::Generic, program: 0, link: Link::None, ..unknown };
         assert_eq!(
             several.to_string(),
-            "by several programs, generic, which `ip link set dev lan0 xdpgeneric off` detaches"
+            "by several programs, generic; `ip link set dev lan0 xdpgeneric off` detaches it"
         );
+        let hidden = Owner { link: Link::Unknown, ..several }.to_string();
+        assert!(hidden.contains("or where `sudo bpftool link` lists it"), "{hidden}");
     }
 
     #[test]

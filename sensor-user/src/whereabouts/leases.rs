@@ -6,16 +6,14 @@
 //! the client's DUID (dnsmasq 2.90, `lease_update_file` in src/lease.c).
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Read as _},
+    io,
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::model::Mac;
+use crate::{files, model::Mac};
 
 /// Of a file; some 50,000 leases.
 const MAX_BYTES: u64 = 4 << 20;
@@ -68,14 +66,7 @@ impl Leases {
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe in the file's place must not be waited for.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    files::read_start(path, MAX_BYTES)
 }
 
 /// The leases that hold at Unix time `now` in seconds; lines that are none are left out.

@@ -37,6 +37,7 @@ mod service;
 mod stack;
 mod start_errors;
 mod tcp;
+mod unprivileged;
 mod verdicts;
 mod web;
 

@@ -59,7 +59,7 @@ pub fn check(path: &Path) -> Result<()> {
     }
     adopted(&config, &mut findings);
     // A sensor that runs here has the port, and its own programs at the hooks.
-    let running = Instance::lock().is_err();
+    let running = Instance::is_held();
     interfaces(&config, running, &mut findings);
     if let Some(geo) = findings.note(open_geo(&config)) {
         for database in geo.databases() {

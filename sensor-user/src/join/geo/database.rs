@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt, fs, io,
+    fmt, io,
     io::Read as _,
     net::IpAddr,
     path::Path,
@@ -16,6 +16,8 @@ use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, Reader, WithinOptions};
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
+
+use crate::files;
 
 use super::{
     Source,
@@ -226,14 +228,7 @@ fn name(source: &Source) -> String {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other("larger than 1 GiB"));
-    }
-    fs::read(path)
+    files::read(path, MAX_FILE_BYTES)
 }
 
 fn unpack(compressed: &[u8]) -> Result<Vec<u8>, Problem> {

@@ -38,12 +38,13 @@ impl Ledger {
     ///
     /// When the file can't be opened or made, is none of ours, in use, or a sensor's.
     pub fn open_for_captures(path: &Path) -> Result<(Self, Restored), LedgerError> {
+        let mut lock = Some(file::lock(path)?);
         let opened = file::open(path).and_then(|mut connection| {
             take(&mut connection)?;
             if holds(&connection, Kind::Sensor)? {
                 return Err(LedgerError::OfSensor);
             }
-            Self::with(path, connection)
+            Self::with(path, connection, &mut lock)
         });
         opened.map_err(|error| match error.trouble() {
             Trouble::Busy => LedgerError::InUse,

@@ -1,24 +1,36 @@
 //! What is done to a file as a whole: copied, checked, or rid of a device.
 
-use std::path::Path;
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::{LedgerError, columns::SUMS, file, proof, restore, schema};
+use crate::files::PRIVATE_FILE;
 
-/// Copies a ledger as it is at this moment; a sensor may be writing it. The copy is compact.
+/// Copies a ledger as it is at this moment; a sensor may be writing it. The copy is compact, and its owner's alone.
 ///
 /// # Errors
 ///
 /// When the ledger can't be read, or there is a file of the copy's name, or it can't be written.
 pub fn backup(path: &Path, to: &Path) -> Result<(), LedgerError> {
     let connection = file::open_to_read(path)?;
-    // SQLite would write into a file that is there already and empty.
-    if to.exists() {
-        let error = std::io::ErrorKind::AlreadyExists.into();
-        return Err(LedgerError::Open { path: to.to_owned(), error });
+    // SQLite writes into a file that is there and empty, whatever its mode.
+    let made = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(to);
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => LedgerError::Exists(to.to_owned()),
+        _ => LedgerError::Copy { path: to.to_owned(), error },
+    })?;
+    let copied = connection.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
+    if copied.is_err() {
+        // It is ours, and worth nothing.
+        let _left = fs::remove_file(to);
     }
-    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    copied?;
     Ok(())
 }
 
@@ -71,8 +83,11 @@ pub fn check(path: &Path) -> Result<Vec<String>, LedgerError> {
 ///
 /// # Errors
 ///
-/// When a sensor has left epochs that are not folded, which may be of that device, or the file can't be written.
+/// When another process has the ledger open to write, a sensor has left epochs that are not folded, which may be of that device, or the file can't be written.
 pub fn purge(path: &Path, device: &str) -> Result<usize, PurgeError> {
+    // A slip of the pen makes no ledger.
+    drop(file::open_to_read(path)?);
+    let _lock = file::lock(path)?;
     let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .map_err(LedgerError::from)?;
     schema::version(&connection)?;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     faults::{self, Safeguard},
     join::{devices::Inventory, geo},
+    lock::LockFile,
     model::{DeviceId, DeviceInfo, DeviceKind, EpochRecord, LinkReading},
     state::{Alert, Coverage, Limits, Span},
 };
@@ -122,6 +123,8 @@ pub struct Ledger {
     pub(super) born: u64,
     /// What is in it against what was counted.
     pub(super) proof: Proof,
+    /// Given up after the connection is closed.
+    pub(super) _lock: LockFile,
 }
 
 impl Ledger {

@@ -50,6 +50,17 @@ pub enum LedgerError {
         /// What the system said.
         error: io::Error,
     },
+    /// The file of a copy can't be made.
+    #[error("can't make {path}: {error}")]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// There is a file of that name already.
+    #[error("{0} is there already; name a file that is not")]
+    Exists(PathBuf),
     /// Another program's file.
     #[error("it is an SQLite database of another program")]
     NotOurs,
@@ -57,7 +68,9 @@ pub enum LedgerError {
     #[error("its schema is version {0}, of a newer LabGate; use that one, or name another file")]
     Newer(i32),
     /// Another process writes it, or looks at it at this moment.
-    #[error("another process has it open: a sensor that runs, or another replay")]
+    #[error(
+        "another process has it open: a sensor that runs, a replay or a purge; let that end first"
+    )]
     InUse,
     /// A sensor has counted into it.
     #[error(
@@ -97,6 +110,8 @@ impl LedgerError {
             Self::Record(_) | Self::NotOurs => return Trouble::Damaged,
             Self::InUse => return Trouble::Busy,
             Self::Open { .. }
+            | Self::Copy { .. }
+            | Self::Exists(_)
             | Self::Newer(_)
             | Self::Stopped
             | Self::OfSensor

@@ -17,6 +17,7 @@ use super::{
     restore,
 };
 use crate::{
+    lock::LockFile,
     model::{DeviceId, DeviceInfo, DeviceKind},
     state::Limits,
 };
@@ -29,12 +30,13 @@ impl Ledger {
     ///
     /// When the file can't be opened or made, is another program's or version's, or has captures.
     pub fn open(path: &Path) -> Result<(Self, Restored, Option<PathBuf>), LedgerError> {
-        let attempt = || {
+        let mut lock = Some(file::lock(path)?);
+        let mut attempt = || {
             let connection = file::open(path)?;
             if holds(&connection, Kind::Captures)? {
                 return Err(LedgerError::OfCaptures);
             }
-            Self::with(path, connection)
+            Self::with(path, connection, &mut lock)
         };
         match attempt() {
             Err(error)
@@ -53,8 +55,10 @@ impl Ledger {
     pub(super) fn with(
         path: &Path,
         connection: Connection,
+        lock: &mut Option<LockFile>,
     ) -> Result<(Self, Restored), LedgerError> {
         let mut restored = restore::read(&connection)?;
+        let lock = lock.take().ok_or(LedgerError::InUse)?;
         let ledger = Self {
             path: path.to_owned(),
             connection,
@@ -66,6 +70,7 @@ impl Ledger {
             trusted: restored.trusted(),
             born: restored.born,
             proof: mem::take(&mut restored.proof),
+            _lock: lock,
         };
         Ok((ledger, restored))
     }

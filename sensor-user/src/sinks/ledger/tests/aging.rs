@@ -11,8 +11,10 @@ fn a_device_that_is_purged_leaves_its_sums() {
         sensor.epoch(number, &config);
     }
     let seen = sensor.state.books().seen.packets;
+    drop(sensor);
     let unfolded = purge(&path, "redmi").unwrap_err().to_string();
     assert!(unfolded.contains("start it once"), "{unfolded}");
+    sensor = Sensor::start(&path, &config);
     sensor.fold();
     drop(sensor);
 

@@ -89,6 +89,7 @@ fn a_clock_that_is_behind_deletes_nothing() {
     let held: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
     let all = int(state.books().seen.packets);
     assert!(held > all / 2, "{held} of {all}");
+    drop(servant);
     assert_eq!(sum(&Ledger::open(&path).unwrap().0, "tx_packets + rx_packets", "minute"), all);
 }
 
@@ -108,6 +109,7 @@ fn times_come_back() {
     let saved = Snapshot { clock: SavedClock { trusted, now }, ..snapshot(&mut sensor.state) };
     sensor.ledger.fold(&saved).unwrap();
 
+    drop(sensor);
     let limit = trusted + SECOND;
     let (mut ledger, mut restored, _) = Ledger::open(&path).unwrap();
     assert_eq!(restored.trusted(), Some(trusted));

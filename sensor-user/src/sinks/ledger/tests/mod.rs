@@ -1,4 +1,5 @@
 mod aging;
+mod alone;
 mod audit;
 mod clock;
 mod file;

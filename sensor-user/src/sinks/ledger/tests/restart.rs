@@ -55,11 +55,13 @@ fn sums_are_kept_beyond_the_bounds() {
             sensor.fold();
         }
         if number % 7 == 0 {
+            drop(sensor);
             sensor = Sensor::start(&path, &config);
         }
     }
     sensor.fold();
     assert_eq!(sensor.state.books().seen.packets, seen);
+    drop(sensor);
     let sensor = Sensor::start(&path, &config);
     let rows: u64 =
         sensor.state.devices().map(DeviceState::total).map(|t| t.tx.packets + t.rx.packets).sum();
@@ -88,6 +90,7 @@ fn an_epoch_counts_once() {
     assert!(!sensor.ledger.is_committed(&other).unwrap());
 
     sensor.ledger.commit(&again).unwrap();
+    drop(sensor);
     sensor = Sensor::start(&path, &config);
     sensor.ledger.commit(&again).unwrap();
     sensor.fold();
@@ -141,6 +144,7 @@ fn what_could_not_be_written_is_written_later() {
     let seen = sensor.state.books().seen.packets;
     assert_eq!(sum(&sensor.ledger, "tx_packets + rx_packets", "minute"), int(seen));
     let (report, metrics) = shown(&sensor.state);
+    drop(sensor);
     let restarted = shown(&Sensor::start(&path, &config).state);
     same(&restarted.0, &report, 40);
     same(&restarted.1, &metrics, 40);
