@@ -236,7 +236,8 @@ pub struct Coverage {
     /// Why ingress was not native XDP although it was wanted; empty otherwise.
     pub fallback_reason: String,
     /// Why it ended: `gone` (the link was deleted or went away), `renamed` (another link has the name now),
-    /// `detached` (somebody took the programs off), `covered` (another watched interface shows the same
+    /// `detached` (somebody took the programs off), `preceded` (another program came before them), `unseen` (they did not
+    /// see what the interface counted), `covered` (another watched interface shows the same
     /// frames), `changed` (the configuration wants another way), `removed` (from the configuration),
     /// `stopped` (the sensor); empty while it lasts.
     pub end: String,

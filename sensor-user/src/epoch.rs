@@ -17,7 +17,7 @@ use crate::{
     config::{Config, DeviceConfig},
     interfaces::{Interfaces, LinkNews},
     join::geo::GeoDb,
-    kernel::Sensor,
+    kernel::{SeenPackets, Sensor},
     model::{InterfaceCounters, LinkReading, Mac},
     reload::Exchange,
     state::Coverage,
@@ -162,5 +162,9 @@ impl Readings for Interfaces {
     fn clock_stepped(&mut self, step: ClockStep) -> Vec<Coverage> {
         Self::clock_stepped(self, step);
         self.coverage()
+    }
+
+    fn judge(&mut self, seen: &SeenPackets) -> Option<Vec<Coverage>> {
+        Self::judge(self, seen).then(|| self.coverage())
     }
 }

@@ -5,6 +5,7 @@
 //! no history. So it does not matter which events came, in which order, or whether one got lost.
 
 mod entry;
+mod witness;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use crate::{
     clock::ClockStep,
     config::{InterfaceConfig, TcAttach, WhenMissing},
     host::{Host, Link},
-    kernel::{AttachError, InterfaceError, Sensor},
+    kernel::{AttachError, InterfaceError, SeenPackets, Sensor, Standing},
     model::{InterfaceCounters, LinkReading},
     state::{Coverage, End},
 };
@@ -185,7 +186,7 @@ impl Interfaces {
     /// The clock was set: spans go on by the new time.
     pub fn clock_stepped(&mut self, step: ClockStep) {
         for entry in self.entries.values_mut() {
-            entry.coverage.clock_stepped(step);
+            entry.clock_stepped(step);
         }
     }
 
@@ -202,6 +203,17 @@ impl Interfaces {
     /// The interfaces' own counters while they were watched.
     pub fn counters(&mut self) -> Vec<InterfaceCounters> {
         self.entries.values_mut().map(|entry| entry.counters(&self.links)).collect()
+    }
+
+    /// Compares what the interfaces have counted since the last call with what the programs saw of it. Says whether
+    /// one is watched now that was not, or the other way round.
+    pub fn judge(&mut self, seen: &SeenPackets) -> bool {
+        let now = unix_nanos();
+        let mut changed = false;
+        for entry in self.entries.values_mut() {
+            changed |= entry.judge(&self.links, seen, now);
+        }
+        changed
     }
 
     /// Compares and does what is missing; what came of it for each wanted interface.
@@ -281,7 +293,7 @@ impl Interfaces {
             let wanted = self.wanted.interfaces.iter().zip(targets);
             let wanted = wanted.clone().find(|(interface, _)| interface.name == *name);
             entry.coverage.configured = wanted.is_some();
-            let Some(watch) = &entry.watch else { continue };
+            let Some(watch) = &mut entry.watch else { continue };
             let link = self.links.by_index(watch.attached.ifindex);
             let why = match (wanted, link) {
                 (None, _) => Some(End::Removed),
@@ -291,14 +303,28 @@ impl Interfaces {
                     Some(End::Renamed)
                 }
                 (Some((interface, _)), _) if !watch.suits(interface, tc) => Some(End::Changed),
-                (_, Some(link)) => {
-                    let is_there =
-                        self.asked < watch.placed || watch.attached.is_listed(sensor, link);
-                    (!is_there).then_some(End::Detached)
-                }
+                (_, Some(_)) if self.asked < watch.placed => None,
+                (_, Some(link)) => match watch.attached.standing(sensor, link) {
+                    Standing::Listed => {
+                        watch.confirmed = now;
+                        None
+                    }
+                    Standing::Missing => Some(End::Detached),
+                    Standing::Preceded(other) => {
+                        tracing::warn!(
+                            interface = &**name,
+                            by = other,
+                            "another program came before ours"
+                        );
+                        Some(End::Preceded)
+                    }
+                },
             };
             if let Some(why) = why {
-                entry.end(now, why, None);
+                // Since when it was so nobody knows: what is not known to be watched is a gap.
+                let is_found_late = matches!(why, End::Detached | End::Preceded);
+                let end = if is_found_late { watch.confirmed } else { now };
+                entry.end(end, why, None);
             }
         }
     }

@@ -20,7 +20,7 @@ pub fn detach(args: &PinsArg) -> Result<()> {
     let mut removed = 0;
     for interface in &if_nameindex()? {
         let name = interface.name().to_string_lossy();
-        let hooks = remove_leftovers(&name)?;
+        let hooks = remove_leftovers(&name, interface.index())?;
         if hooks > 0 {
             println!("{name}: removed {hooks} filter(s)");
         }

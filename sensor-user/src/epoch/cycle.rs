@@ -16,7 +16,7 @@ use crate::{
     clock::{ClockStep, Moment, StepFinder, TrustedClock},
     faults::{self, Point, Safeguard},
     join::Joiner,
-    kernel::{DrainError, GracePeriod, RawEpoch, Table},
+    kernel::{DrainError, GracePeriod, RawEpoch, SeenPackets, Table},
     model::{CLOCK_STEP, EpochRecord, InterfaceCounters, LinkReading},
     sinks::{
         EpochTimes, Sinks,
@@ -119,6 +119,9 @@ pub trait Readings {
     fn links(&self) -> Vec<LinkReading>;
     /// The clock was set; where and how the sensor watches by the new time.
     fn clock_stepped(&mut self, step: ClockStep) -> Vec<Coverage>;
+    /// Compares the counters as of the last reading with what the programs saw since the one before; where and how the
+    /// sensor watches, if that says something new of it.
+    fn judge(&mut self, seen: &SeenPackets) -> Option<Vec<Coverage>>;
 }
 
 /// Everything that an epoch passes through, in this order.
@@ -227,8 +230,10 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             join: joined - drained,
         };
         // What of it was shown before is not shown again.
-        let rest = self.take_shown(&raw).map(|shown| {
-            let rest = self.joiner.join(&raw.since(&shown), record.interfaces.clone());
+        let news = self.take_shown(&raw).map(|shown| raw.since(&shown));
+        self.judge(news.as_ref().unwrap_or(&raw), readings);
+        let rest = news.map(|news| {
+            let rest = self.joiner.join(&news, record.interfaces.clone());
             EpochRecord { open: record.open, ..rest }
         });
         self.show(rest.as_ref().unwrap_or(&record), times);
@@ -306,6 +311,7 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             let before = shown.iter().position(|(of, then)| (*of, then.epoch) == (id, raw.epoch));
             let new = before.map(|at| raw.since(&shown.swap_remove(at).1));
             let record = self.joiner.join(new.as_ref().unwrap_or(&raw), readings.counters());
+            self.judge(new.as_ref().unwrap_or(&raw), readings);
             let record = EpochRecord { open: false, ..record };
             let drain = drained - began;
             let times = EpochTimes { flip: Duration::ZERO, drain, join: drained.elapsed() };
@@ -313,6 +319,16 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             self.progress.shown.push((id, raw));
         }
         Ok(())
+    }
+
+    /// Holds the interfaces' own counters, read a moment ago, against what the programs saw.
+    fn judge(&mut self, raw: &RawEpoch, readings: &mut impl Readings) {
+        // While an earlier process' table is read the programs write another one.
+        if self.next.is_empty()
+            && let Some(coverage) = readings.judge(&raw.seen_packets())
+        {
+            self.cover(coverage);
+        }
     }
 
     fn show(&mut self, record: &EpochRecord, times: EpochTimes) {

@@ -26,7 +26,7 @@ use crate::{
         Joiner,
         geo::{GeoDb, Source},
     },
-    kernel::{DrainError, GracePeriod, RawEpoch},
+    kernel::{DrainError, GracePeriod, RawEpoch, SeenPackets},
     model::{InterfaceCounters, LinkReading, Mac},
     resume::resume,
     sinks::{
@@ -410,6 +410,10 @@ impl Readings for Link {
     fn clock_stepped(&mut self, step: ClockStep) -> Vec<Coverage> {
         self.coverage.clock_stepped(step);
         vec![self.coverage.clone()]
+    }
+
+    fn judge(&mut self, _: &SeenPackets) -> Option<Vec<Coverage>> {
+        None
     }
 }
 

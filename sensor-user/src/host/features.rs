@@ -120,12 +120,12 @@ pub(super) fn wireless() -> Vec<u32> {
     answers.unwrap_or_default().iter().filter_map(index).collect()
 }
 
-fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
+pub(super) fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
     DefaultNla::new(kind, value.to_vec())
 }
 
 /// The value of the first attribute of a type.
-fn find(attributes: &[u8], kind: u16) -> Result<Option<Vec<u8>>, DecodeError> {
+pub(super) fn find(attributes: &[u8], kind: u16) -> Result<Option<Vec<u8>>, DecodeError> {
     for attribute in NlasIterator::new(attributes) {
         let attribute: NlaBuffer<&[u8]> = attribute?;
         if attribute.kind() == kind {

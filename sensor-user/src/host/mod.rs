@@ -11,6 +11,7 @@ mod link;
 mod neighbours;
 mod netlink;
 mod stacking;
+mod tc;
 
 use std::{
     io,
@@ -33,6 +34,7 @@ pub use self::{
     link::{Kind, Link, XdpMode, XdpSlot},
     neighbours::{Doubt, Neighbour, neighbours},
     stacking::{Overlap, overlaps, refuse_overlaps},
+    tc::{FilterProgram, TcFilter, TcHook, filters, ingress_qdisc, remove_bpf_filter},
 };
 use crate::model::Mac;
 

@@ -2,11 +2,17 @@
 
 use std::{mem, path::PathBuf, time::Instant};
 
-use super::{Former, Unwatched, unix_nanos};
+use super::{
+    Former, Unwatched, unix_nanos,
+    witness::{Verdict, Witness},
+};
 use crate::{
+    clock::ClockStep,
     config::{InterfaceConfig, TcAttach},
     host::{Host, Link},
-    kernel::{AttachError, Attached, InterfaceError, Sensor, interface_counters},
+    kernel::{
+        AttachError, Attached, IngressMode, InterfaceError, SeenPackets, Sensor, interface_counters,
+    },
     model::{InterfaceCounters, LinkReading},
     state::{Coverage, End, LinkState, Span},
 };
@@ -28,6 +34,12 @@ pub(super) struct Watch {
     tc: TcAttach,
     /// When its programs took their places; what was read of links before says nothing of them.
     pub(super) placed: Instant,
+    /// When it was last known that they are there, Unix time in nanoseconds.
+    pub(super) confirmed: u64,
+    /// What the interface's own counters say of the programs.
+    witness: Witness,
+    /// Why the programs don't see the interface's packets, although they are there; empty while they do.
+    unseen: String,
     /// Whether the log knows.
     announced: bool,
     /// The link's counters right before.
@@ -61,7 +73,8 @@ impl Entry {
             AttachError::Interface(InterfaceError::Missing(_)) => missing(),
             error => Unwatched::Refused(error),
         })?;
-        let (mut from, mut since) = (unix_nanos(), InterfaceCounters::default());
+        let placed = unix_nanos();
+        let (mut from, mut since) = (placed, InterfaceCounters::default());
         if attached.taken_over {
             // Nothing was missed meanwhile, by the links' counters neither.
             let is_same = |last: &&LinkReading| {
@@ -75,22 +88,16 @@ impl Entry {
                 from = *began;
             }
         }
-        let span = Span {
-            from,
-            to: None,
-            link: link.name.as_str().into(),
-            ingress: attached.ingress.as_str(),
-            egress: attached.egress.as_str(),
-            fallback_reason: attached.fallback_reason.as_str().into(),
-            end: None,
-        };
-        self.coverage.begin(span);
+        self.coverage.begin(span(&attached, &link.name, from));
         self.link = Some(link.index);
         self.watch = Some(Watch {
             attached,
             config: config.clone(),
             tc,
             placed: Instant::now(),
+            confirmed: placed,
+            witness: Witness::new(&since, placed),
+            unseen: String::new(),
             announced: false,
             baseline,
             since,
@@ -115,7 +122,9 @@ impl Entry {
                 );
             }
         }
-        let reason = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let unseen = self.watch.as_ref().map(|watch| watch.unseen.clone());
+        let reason = outcome.as_ref().err().map(ToString::to_string);
+        let reason = reason.or(unseen).unwrap_or_default();
         if self.coverage.reason != reason {
             if !reason.is_empty() {
                 tracing::warn!(interface, reason, "not watched");
@@ -142,9 +151,58 @@ impl Entry {
             End::Removed | End::Changed | End::Stopped => {
                 tracing::info!(interface, reason = why.name(), "detached");
             }
-            End::Gone | End::Renamed | End::Detached | End::Covered | End::ClockStep => {
+            End::Gone
+            | End::Renamed
+            | End::Detached
+            | End::Preceded
+            | End::Unseen
+            | End::Covered
+            | End::ClockStep => {
                 tracing::warn!(interface, reason = why.name(), "no longer attached");
             }
+        }
+    }
+
+    /// Compares what the interface has counted since the last call with what the programs saw of it; says whether
+    /// the coverage has changed. The programs stay where they are: that is all there is to be done, and so it is
+    /// seen when they see again.
+    pub(super) fn judge(&mut self, links: &Host, seen: &SeenPackets, now: u64) -> bool {
+        let Some(watch) = &mut self.watch else { return false };
+        let attached = &watch.attached;
+        let link = links.by_index(attached.ifindex);
+        // A program that comes before ours may drop, send back and redirect as it likes; that it is there is said.
+        let is_behind_xdp =
+            attached.ingress == IngressMode::Tc && link.is_none_or(|link| link.xdp.is_some());
+        if is_behind_xdp {
+            watch.witness = Witness::new(&watch.since, now);
+        }
+        let interface = &*self.coverage.name;
+        match watch.witness.judge(&watch.since, seen.of(attached.ifindex), now) {
+            Verdict::Seen if !watch.unseen.is_empty() => {
+                tracing::info!(interface, "the programs see the interface's packets again");
+                watch.unseen.clear();
+                let link = link.map_or(interface, |link| &*link.name);
+                let span = span(attached, link, now);
+                self.coverage.begin(span);
+                true
+            }
+            Verdict::Unseen { since, reason } if watch.unseen.is_empty() => {
+                tracing::error!(interface, reason, "not watched");
+                self.coverage.end(since, End::Unseen);
+                self.coverage.reason.clone_from(&reason);
+                watch.unseen = reason;
+                true
+            }
+            Verdict::Seen | Verdict::Unseen { .. } => false,
+        }
+    }
+
+    /// The clock was set: times that are kept go with it.
+    pub(super) fn clock_stepped(&mut self, step: ClockStep) {
+        self.coverage.clock_stepped(step);
+        if let Some(watch) = &mut self.watch {
+            watch.confirmed = step.shift(watch.confirmed);
+            watch.witness.clock_stepped(step);
         }
     }
 
@@ -213,6 +271,19 @@ impl Entry {
             sum.add(&watch.since);
         }
         sum
+    }
+}
+
+/// A span that begins.
+fn span(attached: &Attached, link: &str, from: u64) -> Span {
+    Span {
+        from,
+        to: None,
+        link: link.into(),
+        ingress: attached.ingress.as_str(),
+        egress: attached.egress.as_str(),
+        fallback_reason: attached.fallback_reason.as_str().into(),
+        end: None,
     }
 }
 

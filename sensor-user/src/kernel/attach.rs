@@ -10,28 +10,23 @@ use std::{
 };
 
 use aya::programs::{
-    LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
+    XdpMode,
     links::{FdLink, PinnedLink},
-    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
 };
+use nix::net::if_::if_nametoindex;
 
 use super::{
     held::Held,
     interface::InterfaceError,
     owner::Owner,
     pins::{self, Hook},
-    sensor::{EGRESS_PROGRAM, INGRESS_PROGRAM, LoadError, Sensor, XdpBuffers},
+    sensor::{LoadError, Sensor, XdpBuffers},
+    tc::{self, Standing},
 };
-use nix::net::if_::if_nametoindex;
-
 use crate::{
     config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
-    host::Link,
+    host::{Link, TcHook},
 };
-
-/// Where the clsact filters sit, fixed, so that a restart replaces them and never adds a second.
-const CLSACT_PRIORITY: u16 = 1;
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x1ab);
 
 /// How uploads are counted on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +104,33 @@ pub enum AttachError {
         /// What the kernel said.
         reason: String,
     },
+    /// The qdisc that is there has one hook for both directions.
+    #[error(
+        "{interface} has a qdisc of kind `{kind}`, which has no hook for what goes out, and a filter is to be \
+         attached there; write `tc_attach: auto` where the kernel has TCX (Linux 6.6), which needs no qdisc, or \
+         replace it (`tc qdisc del dev {interface} {kind}`, `tc qdisc add dev {interface} clsact`) and add its \
+         filters to `clsact` as they were: there they work the same"
+    )]
+    Qdisc {
+        /// Which interface.
+        interface: String,
+        /// What the kernel calls it.
+        kind: String,
+    },
+    /// A filter of somebody else is where ours would be.
+    #[error(
+        "{filter} sits at TC {hook} of {interface} where LabGate's has to be to see every packet; give it another \
+         priority (`tc filter show dev {interface} {hook}` lists it), or write `tc_attach: auto` where the kernel \
+         has TCX (Linux 6.6), which comes before all filters"
+    )]
+    Filter {
+        /// Which interface.
+        interface: String,
+        /// `ingress` or `egress`.
+        hook: &'static str,
+        /// Which filter.
+        filter: String,
+    },
     /// Its frames would be counted twice.
     #[error(
         "the frames of {interface} pass {other} as well, which is watched too, and would count twice; \
@@ -179,22 +201,21 @@ impl Attached {
             pins::remove(other);
         }
         let (egress_link, egress) =
-            attach_tc(sensor, interface, TcAttachType::Egress, tc, at_egress.as_deref())?;
+            tc::attach(sensor, link, TcHook::Egress, tc, at_egress.as_deref())?;
         let mut links = vec![egress_link];
         let ingress = if xdp.is_some() {
             IngressMode::Xdp
         } else {
-            let hook = TcAttachType::Ingress;
-            links.push(attach_tc(sensor, interface, hook, tc, at_ingress.as_deref())?.0);
+            links.push(tc::attach(sensor, link, TcHook::Ingress, tc, at_ingress.as_deref())?.0);
             IngressMode::Tc
         };
         let taken_over = xdp.iter().map(|xdp| &xdp.link).chain(&links).all(|link| link.taken_over);
         // Filters of a killed daemon that were not replaced, since this one attaches otherwise.
         if !matches!((ingress, egress), (IngressMode::Tc, EgressMode::Clsact)) {
-            remove_leftover(interface, TcAttachType::Ingress)?;
+            tc::remove_leftover(interface, ifindex, TcHook::Ingress)?;
         }
         if egress != EgressMode::Clsact {
-            remove_leftover(interface, TcAttachType::Egress)?;
+            tc::remove_leftover(interface, ifindex, TcHook::Egress)?;
         }
         // TC goes by names, which can change hands meanwhile.
         if if_nametoindex(interface) == Ok(ifindex) {
@@ -217,38 +238,30 @@ impl Attached {
         }
     }
 
-    /// Whether the kernel still lists the programs on the interface: it takes them off one that is
-    /// deleted, and an operator may. (Filters of the clsact qdisc are believed to be there.)
-    pub fn is_listed(&self, sensor: &mut Sensor, link: &Link) -> bool {
-        let at_xdp = self.xdp.as_ref().is_none_or(|xdp| {
+    /// How the kernel lists the programs on the interface: it takes them off one that is deleted, an operator
+    /// may, and another program may have come before them.
+    pub fn standing(&self, sensor: &mut Sensor, link: &Link) -> Standing {
+        if let Some(xdp) = &self.xdp {
             let program = sensor.xdp(xdp.buffers).ok().and_then(|program| program.info().ok());
-            program.is_some_and(|program| link.native_program() == Some(program.id()))
-        });
-        let ingress = (self.ingress == IngressMode::Tc).then_some(TcAttachType::Ingress);
-        at_xdp
-            && (self.egress == EgressMode::Clsact
-                || ingress
-                    .into_iter()
-                    .chain([TcAttachType::Egress])
-                    .all(|hook| is_at_tcx(sensor, link, hook)))
+            if program.is_none_or(|program| link.native_program() != Some(program.id())) {
+                return Standing::Missing;
+            }
+        }
+        let ingress = (self.ingress == IngressMode::Tc).then_some(TcHook::Ingress);
+        let hooks = ingress.into_iter().chain([TcHook::Egress]);
+        hooks
+            .map(|hook| tc::standing(sensor, link, hook, self.egress))
+            .find(|standing| *standing != Standing::Listed)
+            .unwrap_or(Standing::Listed)
     }
 }
 
 /// What the kernel said.
-fn reason(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn reason(error: &(dyn StdError + 'static)) -> String {
     match errno(error) {
         Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
         None => error.to_string(),
     }
-}
-
-/// Where the link has just gone or changed its name nothing is known; there will be news of that.
-fn is_at_tcx(sensor: &mut Sensor, link: &Link, hook: TcAttachType) -> bool {
-    let ours = sensor.classifier(names(hook).0).ok().and_then(|program| program.info().ok());
-    let there = SchedClassifier::query_tcx(&link.name, hook);
-    let (Some(ours), Ok((_, there))) = (ours, there) else { return true };
-    there.iter().any(|program| program.id() == ours.id())
-        || if_nametoindex(&*link.name) != Ok(link.index)
 }
 
 /// Why native XDP was refused.
@@ -351,128 +364,8 @@ fn attach_xdp(
     })
 }
 
-fn attach_tc(
-    sensor: &mut Sensor,
-    interface: &str,
-    hook: TcAttachType,
-    tc: TcAttach,
-    pin: Option<&Path>,
-) -> Result<(Held, EgressMode), AttachError> {
-    let (name, word) = names(hook);
-    let program = sensor.classifier(name)?;
-    if let Some(pin) = pin {
-        if tc != TcAttach::Clsact
-            && let Some(taken_over) = take_tcx_over(program, pin)
-        {
-            return Ok((taken_over, EgressMode::Tcx));
-        }
-        pins::remove(pin);
-    }
-    let refused = |error: ProgramError| AttachError::Tc {
-        interface: interface.to_owned(),
-        hook: word,
-        reason: reason(&error),
-    };
-    if tc != TcAttach::Clsact {
-        // First in the chain: a program before ours could end it with a verdict.
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        match program.attach_with_options(interface, hook, options) {
-            Ok(id) => {
-                let link = program.take_link(id).map_err(refused)?;
-                let held = FdLink::try_from(link).map_err(|error| error.to_string());
-                let held =
-                    held.and_then(|link| Held::new(link, pin).map_err(|error| error.to_string()));
-                let held = held.map_err(|reason| AttachError::Tc {
-                    interface: interface.to_owned(),
-                    hook: word,
-                    reason,
-                });
-                return Ok((held?, EgressMode::Tcx));
-            }
-            // A kernel without TCX does not know the attach type.
-            Err(error) if tc == TcAttach::Auto && errno(&error) == Some(libc::EINVAL) => {}
-            Err(error) => return Err(refused(error)),
-        }
-    }
-    let link = attach_clsact(program, interface, hook).map_err(refused)?;
-    Ok((Held::filter(link), EgressMode::Clsact))
-}
-
-/// As [`take_xdp_over`].
-fn take_tcx_over(program: &mut SchedClassifier, pin: &Path) -> Option<Held> {
-    let link = FdLink::from(PinnedLink::from_pin(pin).ok()?);
-    let id = program.attach_to_link(link.try_into().ok()?).ok()?;
-    let link = FdLink::try_from(program.take_link(id).ok()?).ok()?;
-    Some(Held::taken_over(link, pin))
-}
-
-/// Our program at a hook, and the hook's name.
-const fn names(hook: TcAttachType) -> (&'static str, &'static str) {
-    match hook {
-        TcAttachType::Ingress => (INGRESS_PROGRAM, "ingress"),
-        TcAttachType::Egress | TcAttachType::Custom(_) => (EGRESS_PROGRAM, "egress"),
-    }
-}
-
-fn attach_clsact(
-    program: &mut SchedClassifier,
-    interface: &str,
-    hook: TcAttachType,
-) -> Result<SchedClassifierLink, ProgramError> {
-    match aya::programs::tc::qdisc_add_clsact(interface) {
-        Ok(()) => {}
-        Err(error) if errno(&error) == Some(libc::EEXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
-    // A filter that a killed daemon left is replaced in place; without one this fails.
-    let leftover =
-        SchedClassifierLink::attached(interface, hook, CLSACT_PRIORITY, CLSACT_HANDLE, None)
-            .map_err(TcError::IoError)?;
-    let id = match program.attach_to_link(leftover) {
-        Ok(id) => id,
-        Err(_no_leftover) => {
-            let options = NlOptions {
-                priority: CLSACT_PRIORITY,
-                handle: CLSACT_HANDLE,
-                ..NlOptions::default()
-            };
-            program.attach_with_options(interface, hook, TcAttachOptions::Netlink(options))?
-        }
-    };
-    program.take_link(id)
-}
-
-/// Removes the clsact filters that a killed daemon left on an interface; links of other kinds end
-/// with their process. Returns how many hooks had one.
-///
-/// # Errors
-///
-/// When the kernel refuses to list or remove a filter.
-pub fn remove_leftovers(interface: &str) -> Result<usize, AttachError> {
-    let hooks = [TcAttachType::Ingress, TcAttachType::Egress];
-    hooks
-        .into_iter()
-        .try_fold(0, |removed, hook| Ok(removed + usize::from(remove_leftover(interface, hook)?)))
-}
-
-/// Says whether there was one.
-fn remove_leftover(interface: &str, hook: TcAttachType) -> Result<bool, AttachError> {
-    let (program, word) = names(hook);
-    match aya::programs::tc::qdisc_detach_program(interface, hook, program) {
-        Ok(()) => Ok(true),
-        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        // No clsact qdisc, so no filter.
-        Err(error) if matches!(errno(&error), Some(libc::EINVAL | libc::ENOENT)) => Ok(false),
-        Err(error) => Err(AttachError::Tc {
-            interface: interface.to_owned(),
-            hook: word,
-            reason: error.to_string(),
-        }),
-    }
-}
-
 /// The system's error number, wherever it is in the chain.
-fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
+pub(super) fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {

@@ -132,6 +132,15 @@ impl Link {
     }
 }
 
+/// A program by its name, where the caller may know it, and by the kernel's number: ``program `x` (id 12)``.
+pub(super) fn program_name(id: u32) -> String {
+    let info = loaded_programs().flatten().find(|info| info.id() == id);
+    match info.map(|info| printable(info.name())) {
+        Some(name) if !name.is_empty() => format!("program `{name}` (id {id})"),
+        _ => format!("program {id}"),
+    }
+}
+
 fn loaded(info: &ProgramInfo) -> Option<(SystemTime, u32)> {
     Some((info.loaded_at()?, info.created_by_uid()?))
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sensor_common::layout::{Counters, FlowKey, Tally, Totals};
+use sensor_common::layout::{Counters, Direction, FlowKey, Tally, Totals};
 
 use crate::model::{Mac, TableUse};
 
@@ -39,6 +39,21 @@ impl RawEpoch {
         self.totals == Totals::default()
     }
 
+    /// How many packets the programs saw, by interface.
+    pub fn seen_packets(&self) -> SeenPackets {
+        let mut seen = SeenPackets::default();
+        for (key, counters) in &self.flows {
+            let by_direction = seen.by_interface.entry(key.ifindex()).or_default();
+            let sum = &mut by_direction[key.direction() as usize];
+            *sum = sum.saturating_add(counters.tally.packets);
+        }
+        for direction in [Direction::Tx, Direction::Rx].map(|direction| direction as usize) {
+            let known = seen.by_interface.values().map(|seen| seen[direction]).sum();
+            seen.anywhere[direction] = self.totals.seen[direction].packets.saturating_sub(known);
+        }
+        seen
+    }
+
     /// What has been added to the same epoch since an earlier look at it.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -49,6 +64,22 @@ impl RawEpoch {
             totals: totals_since(&self.totals, &earlier.totals),
             ..self.clone()
         }
+    }
+}
+
+/// How many packets the programs saw, by the interface's index and by direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenPackets {
+    by_interface: HashMap<u32, [u64; 2]>,
+    /// Those that were counted without their interface, as the coarser levels do.
+    anywhere: [u64; 2],
+}
+
+impl SeenPackets {
+    /// At most so many on an interface, sent by the devices and received by them: what may be its own is.
+    pub fn of(&self, ifindex: u32) -> [u64; 2] {
+        let own = self.by_interface.get(&ifindex).copied().unwrap_or_default();
+        [0, 1].map(|direction| own[direction].saturating_add(self.anywhere[direction]))
     }
 }
 

@@ -35,6 +35,10 @@ pub enum End {
     Renamed,
     /// Somebody else took the programs off.
     Detached,
+    /// A program of somebody else came before ours, and may have ended the chain.
+    Preceded,
+    /// The interface counted packets that the programs did not see.
+    Unseen,
     /// Another interface shows the same frames, since it became the bridge, bond or parent of this one.
     Covered,
     /// The configuration wants it watched in another way.
@@ -49,10 +53,12 @@ pub enum End {
 
 impl End {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Gone,
         Self::Renamed,
         Self::Detached,
+        Self::Preceded,
+        Self::Unseen,
         Self::Covered,
         Self::Changed,
         Self::Removed,
@@ -66,6 +72,8 @@ impl End {
             Self::Gone => "gone",
             Self::Renamed => "renamed",
             Self::Detached => "detached",
+            Self::Preceded => "preceded",
+            Self::Unseen => "unseen",
             Self::Covered => "covered",
             Self::Changed => "changed",
             Self::Removed => "removed",

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::programs::{LinkOrder, TcAttachType, tc::TcAttachOptions};
+use labgate::kernel::{Sensor as Programs, Sizes};
 use nix::sys::signal::{Signal, kill};
 use sensor_common::report::{Interface, Report};
 use xtask::bench::{Bench, Options, plan::GERMANY};
@@ -159,6 +161,94 @@ fn programs_that_somebody_took_off_are_put_back() {
     let both = |report: &Report| report.interfaces.iter().any(|i| ends(i) == ["detached", ""]);
     wait(&sensor, "attached again", both);
     assert_eq!(Hooks::of(bench.gateway(), "lan1"), before);
+    sensor.stop();
+}
+
+#[test]
+fn filters_and_their_qdisc_are_put_back_whatever_else_is_there() {
+    if !xtask::require_root("filters_and_their_qdisc_are_put_back_whatever_else_is_there") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let gateway = bench.gateway();
+    let tc = |command: &str| {
+        let words: Vec<_> = ["tc"].into_iter().chain(command.split(' ')).collect();
+        gateway.run(&words).unwrap();
+    };
+    tc("qdisc add dev lan0 clsact");
+    tc("filter add dev lan0 ingress prio 10 u32 match u32 0 0 action ok");
+    tc(
+        "filter add dev lan0 egress prio 10 flower src_mac 02:00:00:00:00:00/02:00:00:00:00:00 action ok",
+    );
+    let sensor = Sensor::start(&bench, &Config::attached("tc", "clsact"));
+    let before = Hooks::of(gateway, "lan0");
+    assert_eq!(before.filters[0], ["labgate_ingress", "u32"]);
+    assert_eq!(before.filters[1], ["labgate_egress", "flower"]);
+    tc("filter del dev lan0 egress pref 1");
+    tc("qdisc del dev lan1 clsact");
+    let ends_of = |report: &Report, name: &str| ends(interface(report, name)).join(" ");
+    let report = wait(&sensor, "put back", |report| {
+        ["lan0", "lan1"].iter().all(|name| ends_of(report, name) == "detached ")
+    });
+    for name in ["lan0", "lan1"] {
+        let [before, after] = &interface(&report, name).coverage[..] else { panic!() };
+        assert!(before.to < after.from, "a gap from the last look on: {before:?} {after:?}");
+    }
+    assert_eq!(Hooks::of(gateway, "lan0").filters, before.filters);
+    assert_eq!(Hooks::of(gateway, "lan1").filters, [["labgate_ingress"], ["labgate_egress"]]);
+    sensor.stop();
+    assert_eq!(Hooks::of(gateway, "lan0").filters, [["u32"], ["flower"]]);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_clsact_filter_is_named() {
+    if !xtask::require_root("what_is_in_the_way_of_a_clsact_filter_is_named") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let gateway = bench.gateway();
+    let tc = |command: &str| {
+        let words: Vec<_> = ["tc"].into_iter().chain(command.split(' ')).collect();
+        gateway.run(&words).unwrap();
+    };
+    tc("qdisc add dev lan0 ingress");
+    for attach in ["auto", "tc"] {
+        let config = Config::attached(attach, "clsact");
+        let said = one_sentence(launch(&bench, gateway, &config));
+        assert!(said.contains("lan0 has a qdisc of kind `ingress`"), "{said}");
+    }
+    tc("qdisc del dev lan0 ingress");
+    tc("qdisc add dev lan0 clsact");
+    tc("filter add dev lan0 egress prio 1 u32 match u32 0 0 action ok");
+    let said = one_sentence(launch(&bench, gateway, &Config::attached("auto", "clsact")));
+    assert!(said.contains("the u32 filter of priority 1 sits at TC egress of lan0"), "{said}");
+    // TCX comes before all filters.
+    let sensor = Sensor::start(&bench, &Config::attached("auto", "auto"));
+    assert_eq!(Hooks::of(gateway, "lan0").tcx[1], ["labgate_egress"]);
+    sensor.stop();
+    assert_eq!(Hooks::of(gateway, "lan0").filters[1], ["u32"]);
+}
+
+#[test]
+fn a_program_that_came_first_later_is_overtaken() {
+    if !xtask::require_root("a_program_that_came_first_later_is_overtaken") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let sizes =
+        Sizes { flow_slots_per_cpu: 1024, coarse_entries: 64, device_macs: 0, unknown_devices: 4 };
+    let (mut other, _table) = Programs::load(&sizes, &[]).unwrap();
+    let sensor = Sensor::start(&bench, &Config::attached("auto", "tcx"));
+    let place = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let attach = || {
+        let program = other.classifier("labgate_ingress").unwrap();
+        program.attach_with_options("lan1", TcAttachType::Egress, place).map(drop)
+    };
+    bench.gateway().enter(attach).unwrap().unwrap();
+    let names = || Hooks::of(bench.gateway(), "lan1").tcx[1].clone();
+    assert_eq!(names(), ["labgate_ingress", "labgate_egress"]);
+    wait(&sensor, "overtaken", |report| ends(interface(report, "lan1")) == ["preceded", ""]);
+    assert_eq!(names(), ["labgate_egress", "labgate_ingress"]);
     sensor.stop();
 }
 

@@ -155,7 +155,7 @@ definitions! {
         "For how long the sensor watched the interface.";
     INTERFACE_DETACHMENTS = Counter "labgate_interface_detachments_total"
         ["interface", "reason"]
-        "How often watching ended: gone, renamed, detached (by somebody else), covered (by a bridge, bond or parent), changed, removed (by the configuration), stopped.";
+        "How often watching ended: gone, renamed, detached (by somebody else), preceded (by another program), unseen (counted by the interface and not by the programs), covered (by a bridge, bond or parent), changed, removed (by the configuration), stopped.";
     ATTACH_INFO = Gauge "labgate_attach_info"
         ["interface", "ingress", "egress", "fallback_reason"]
         "Always 1. Where the sensor is attached, how, and why not by native XDP where that was wanted.";
