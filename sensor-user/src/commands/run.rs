@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::instance::Instance;
+use super::{check::WAY_OUT, instance::Instance};
 use crate::{
     adopted::{Adopted, StateFile},
     cli::RunArgs,
@@ -26,7 +26,7 @@ use crate::{
     epoch::{Cycle, Epochs, Order, Progress, skip_committed},
     faults,
     files::{Watched, private_directory},
-    host::{LinkFollower, LinksError, refuse_overlaps},
+    host::{Host, LinkFollower, LinksError, refuse_overlaps},
     interfaces::{Former, Interfaces, LinkNews},
     join::{Joiner, devices::Inventory, geo},
     kernel::{
@@ -85,6 +85,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     check_kernel()?;
     let names: Vec<&str> = config.interfaces.iter().map(|interface| &*interface.name).collect();
     refuse_overlaps(&names)?;
+    warn_of_ways_out(&names);
     let _instance = Instance::lock(Some(&config.state_dir))?;
     keep_private(&config, path);
     let grace = GracePeriod::new()?;
@@ -221,6 +222,16 @@ fn keep_private(config: &Config, file: &Path) {
         Ok(false) => {}
         // Who needs it says so.
         Err(error) => tracing::debug!(%error, "can't make the state directory {path}"),
+    }
+}
+
+/// Says which of the interfaces look like the side of the internet, where there is one device: the provider's router.
+fn warn_of_ways_out(watched: &[&str]) {
+    let Ok(host) = Host::look() else { return };
+    for name in watched {
+        if host.link(name).is_some_and(|link| host.is_way_out(link)) {
+            tracing::warn!(interface = name, "{WAY_OUT}");
+        }
     }
 }
 

@@ -129,7 +129,7 @@ impl Config {
 /// One LAN interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InterfaceConfig {
-    /// Its name: 1 to 15 bytes, as the kernel allows.
+    /// Its name, or an alternative one: 1 to 127 bytes, as the kernel allows.
     pub name: String,
     /// How uploads are counted.
     pub attach: AttachMode,
@@ -318,7 +318,7 @@ pub enum ConfigError {
     /// The file can't be read.
     #[error(
         "cannot read the configuration {path}: {error}; name the file to use with --config, or \
-         start from a copy of the config.yaml that comes with LabGate"
+         have `labgate init` write a first one"
     )]
     Unreadable {
         /// The file.

@@ -19,7 +19,8 @@ use crate::model::Mac;
 /// Most characters of a name. Names become metric labels; longer ones fit no dashboard.
 pub const MAX_NAME: usize = 64;
 /// `IFNAMSIZ` with its closing zero byte (linux/if.h).
-const MAX_INTERFACE_NAME: usize = 15;
+/// Of an alternative name; the name itself has at most 15 (linux/if.h: `ALTIFNAMSIZ`, `IFNAMSIZ`).
+const MAX_INTERFACE_NAME: usize = 127;
 /// The grace period takes up to 130 ms under flood; an alert should not wait longer than 60 s.
 const EPOCH: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
@@ -94,7 +95,7 @@ pub(super) fn interface_name(reader: &mut Reader<'_>, typed: &Text<'_>) -> Optio
     let label = if text.is_empty() || text == "." || text == ".." {
         "write the name that `ip link` shows, like lan0"
     } else if text.len() > MAX_INTERFACE_NAME {
-        "interface names have at most 15 bytes; `ip link` shows them"
+        "interface names have at most 15 bytes, alternative ones 127; `ip link` shows them"
     } else if text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
         "interface names have no `/`, no `:` and no white space; `ip link` shows them"
     } else {
@@ -272,6 +273,11 @@ pub(super) fn path<'a>(
     let typed = reader.text(field, example)?;
     if typed.text.is_empty() || typed.text.contains('\0') {
         reader.refuse(&typed.at, format!("{} is no path", quote(field.name)), example);
+        return None;
+    }
+    if typed.text == "~" || typed.text.starts_with("~/") {
+        let message = format!("{} begins with `~`, which only shells know", quote(field.name));
+        reader.refuse(&typed.at, message, "write the whole path, like /var/lib/labgate");
         return None;
     }
     Some(directory.join(typed.text))

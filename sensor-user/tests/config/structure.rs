@@ -249,14 +249,19 @@ error: interface `lan0` is given twice
   |              first given here
 ",
     );
+    // An alternative name is longer than 15 bytes.
+    let long = |bytes: usize| format!("interfaces: [{}]\n", "x".repeat(bytes));
+    assert!(labgate::config::parse(&long(127), "config.yaml").is_ok());
+    let error = labgate::config::parse(&long(128), "config.yaml").unwrap_err().to_string();
+    assert!(error.contains("at most 15 bytes, alternative ones 127"), "{error}");
     refused(
-        "interfaces:\n  - name: an-interface-name\n",
+        "interfaces: [lan0]\nstate_dir: ~/x\n",
         r"
-error: `an-interface-name` is no interface name
- --> config.yaml:2:11
+error: `state_dir` begins with `~`, which only shells know
+ --> config.yaml:2:12
   |
-2 |   - name: an-interface-name
-  |           ^^^^^^^^^^^^^^^^^ interface names have at most 15 bytes; `ip link` shows them
+2 | state_dir: ~/x
+  |            ^^^ write the whole path, like /var/lib/labgate
 ",
     );
     refused(
@@ -316,12 +321,6 @@ fn caret_under_wide_long_and_hidden_characters() {
     refused(
         "interfaces: [\"世界世界世界\", \"e\u{301}/0\", lan/0]\n",
         r#"
-error: `世界世界世界` is no interface name
- --> config.yaml:1:14
-  |
-1 | interfaces: ["世界世界世界", "é/0", lan/0]
-  |              ^^^^^^^^^^^^^^ interface names have at most 15 bytes; `ip link` shows them
-
 error: `é/0` is no interface name
  --> config.yaml:1:24
   |

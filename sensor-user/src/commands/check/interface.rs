@@ -2,9 +2,9 @@
 
 use super::Findings;
 use crate::{
-    config::{AttachMode, InterfaceConfig, WhenXdpIsTaken},
-    host::{Driver, Host, Kind, Link, driver},
-    kernel::{AttachError, Owner},
+    config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
+    host::{Driver, Host, Kind, Link, TcHook, driver},
+    kernel::{AttachError, Owner, check_tc},
 };
 
 /// Longest frame that fits into a page beside XDP's headroom and the kernel's own part, as MTU:
@@ -57,6 +57,7 @@ const TRAPS: [Trap; 5] = [
 /// Prints what is found about an interface.
 pub(super) fn report(
     config: &InterfaceConfig,
+    tc: TcAttach,
     link: &Link,
     host: &Host,
     running: bool,
@@ -84,7 +85,14 @@ pub(super) fn report(
             false
         }
     };
-    for warning in warnings(link, host, &driver, native) {
+    let hooks = [TcHook::Egress, TcHook::Ingress];
+    if let Err(error) = check_tc(link, if native { &hooks[..1] } else { &hooks }, tc) {
+        findings.problem(error);
+    }
+    if host.is_way_out(link) {
+        findings.mistake(format!("{}: {}", link.name, super::WAY_OUT));
+    }
+    for warning in warnings(link, &driver, native) {
         findings.warning(format!("{}: {warning}", link.name));
     }
 }
@@ -178,15 +186,8 @@ fn stacked(link: &Link, host: &Host) -> Option<String> {
 }
 
 /// What is legal here but unwise.
-fn warnings(link: &Link, host: &Host, driver: &Driver, native: bool) -> Vec<String> {
+fn warnings(link: &Link, driver: &Driver, native: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    if host.is_way_out(link) {
-        warnings.push(
-            "the default route leaves by it, so this looks like the side of the internet, where all \
-             devices have this gateway's MAC address; watch the LAN interface instead"
-                .to_owned(),
-        );
-    }
     if !link.up {
         warnings.push(format!("it is down: `ip link set {} up`", link.name));
     }

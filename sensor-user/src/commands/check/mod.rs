@@ -1,5 +1,6 @@
 //! `labgate check`: everything that `run` would need, without attaching.
 
+mod files;
 mod interface;
 mod listener;
 mod memory;
@@ -13,18 +14,20 @@ use crate::{
     adopted::StateFile,
     config::{self, Config, WhenMissing},
     host::{Host, overlaps},
-    kernel::{
-        GracePeriod, InterfaceError, Sensor, check_kernel, check_privileges, ethernet_link,
-        possible_cpus,
-    },
+    kernel::{GracePeriod, InterfaceError, Sensor, check_kernel, check_privileges, possible_cpus},
     reload::open_geo,
     sinks::http,
 };
+
+/// What is wrong with an interface that the default route leaves by.
+pub(super) const WAY_OUT: &str = "the default route leaves by it, so this looks like the side of the internet, where all devices have this \
+     gateway's MAC address; watch the LAN interface instead";
 
 /// What was found so far, printed as it comes.
 #[derive(Debug, Default)]
 struct Findings {
     problems: usize,
+    mistakes: usize,
 }
 
 impl Findings {
@@ -32,6 +35,12 @@ impl Findings {
     fn problem(&mut self, error: impl Display) {
         println!("problem: {error}");
         self.problems += 1;
+    }
+
+    /// What `run` would start with, and count something else than is meant.
+    fn mistake(&mut self, error: impl Display) {
+        println!("problem: {error}");
+        self.mistakes += 1;
     }
 
     /// The error, if there is one.
@@ -66,6 +75,7 @@ pub fn check(path: &Path) -> Result<()> {
             println!("database: {} ({}), {}", database.role, database.kind, database.source);
         }
     }
+    files::report(&config, &mut findings);
     findings.note(http::Settings::load(config.web_config.as_deref(), &http::Names::new(&config)));
     if running {
         println!("running: a labgate counts in this network namespace; its port is not tested");
@@ -78,6 +88,13 @@ pub fn check(path: &Path) -> Result<()> {
             "{} can't be run here: {} problem(s), listed above",
             path.display(),
             findings.problems
+        );
+    }
+    if findings.mistakes > 0 {
+        bail!(
+            "{} can be run here, but would not count what is meant: {} problem(s), listed above",
+            path.display(),
+            findings.mistakes
         );
     }
     println!("{}: ok", path.display());
@@ -108,15 +125,17 @@ fn adopted(config: &Config, findings: &mut Findings) {
 fn interfaces(config: &Config, running: bool, findings: &mut Findings) {
     let Some(host) = findings.note(Host::look()) else { return };
     for interface in &config.interfaces {
-        match (ethernet_link(&interface.name), host.link(&interface.name)) {
-            (Ok(_), Some(link)) => interface::report(interface, link, &host, running, findings),
-            (Err(error @ InterfaceError::Missing(_)), _)
-                if interface.when_missing == WhenMissing::Wait =>
-            {
+        let name = || interface.name.clone();
+        match host.link(&interface.name) {
+            Some(link) if link.ethernet => {
+                interface::report(interface, config.tc_attach, link, &host, running, findings);
+            }
+            Some(_) => findings.problem(InterfaceError::NotEthernet(name())),
+            None if interface.when_missing == WhenMissing::Wait => {
+                let error = InterfaceError::Missing(name());
                 findings.warning(format!("{error}; it will be waited for"));
             }
-            (Err(error), _) => findings.problem(error),
-            (Ok(_), None) => findings.problem(format!("interface {} is gone", interface.name)),
+            None => findings.problem(InterfaceError::Missing(name())),
         }
     }
     let names: Vec<&str> =

@@ -3,8 +3,10 @@
 use crate::host::{Host, Kind, Link, is_private, overlaps};
 
 /// How networks of containers and virtual machines on this machine itself are called.
-const OWN_NETWORKS: [&str; 9] =
-    ["docker", "br-", "virbr", "vnet", "lxcbr", "lxdbr", "incusbr", "podman", "cni"];
+const OWN_NETWORKS: [&str; 8] =
+    ["docker", "virbr", "vnet", "lxcbr", "lxdbr", "incusbr", "podman", "cni"];
+/// Digits of a network's number that follow `br-` in the name of a bridge of Docker's.
+const DOCKER_DIGITS: usize = 12;
 
 /// An interface, and whether it is to be watched; either way with the reason.
 #[derive(Debug)]
@@ -31,6 +33,15 @@ pub(super) fn choose(host: &Host) -> Vec<Decision<'_>> {
     decisions
 }
 
+/// `br-` alone is what many call the bridge of their LAN.
+fn is_own_network(name: &str) -> bool {
+    let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+    let is_docker = name
+        .strip_prefix("br-")
+        .is_some_and(|rest| rest.len() == DOCKER_DIGITS && rest.bytes().all(hex));
+    is_docker || OWN_NETWORKS.iter().any(|start| name.starts_with(start))
+}
+
 fn verdict(link: &Link, host: &Host) -> Result<String, String> {
     let master = link.master.and_then(|index| host.by_index(index));
     let private = host.addresses(link).find(|net| is_private(net.addr()));
@@ -44,7 +55,7 @@ fn verdict(link: &Link, host: &Host) -> Result<String, String> {
         Err(format!("a port of the {} {}", master.kind, master.name))
     } else if let Kind::Other(kind) = &link.kind {
         Err(format!("a {kind}, behind which no devices are"))
-    } else if OWN_NETWORKS.iter().any(|start| link.name.starts_with(start)) {
+    } else if is_own_network(&link.name) {
         Err("its name is one of a network of containers or virtual machines".to_owned())
     } else if !link.up {
         Err("it is down".to_owned())
@@ -53,5 +64,20 @@ fn verdict(link: &Link, host: &Host) -> Result<String, String> {
         Ok(format!("{kind}, the gateway of the private network {}", net.trunc()))
     } else {
         Err("it has no private address".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_of_the_lan_is_none_of_dockers() {
+        for lan in ["br-lan", "br-phones", "br-0123456789a", "br-0123456789AB", "br-lan123456789"] {
+            assert!(!is_own_network(lan), "{lan}");
+        }
+        for own in ["br-0123456789ab", "docker0", "virbr0"] {
+            assert!(is_own_network(own), "{own}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     fs::{self, Permissions},
     io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -18,6 +18,9 @@ use crate::{
     config,
     host::{Host, Link, leases},
 };
+
+/// Of files that were replaced, beside the one that replaced them.
+const MAX_COPIES: u32 = 1000;
 
 /// Writes a commented configuration, and prints what it holds and why.
 ///
@@ -79,6 +82,23 @@ fn exists(path: &Path) -> anyhow::Error {
     )
 }
 
+/// Copies a file that is about to be replaced to a name beside it that nothing has; says to which.
+fn keep_copy(path: &Path) -> io::Result<Option<PathBuf>> {
+    if !path.try_exists()? {
+        return Ok(None);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for number in 1..=MAX_COPIES {
+        let copy = path.with_file_name(format!("{name}.old-{number}"));
+        match fs::OpenOptions::new().write(true).create_new(true).open(&copy) {
+            Ok(_) => return fs::copy(path, &copy).map(|_octets| Some(copy)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("there are {MAX_COPIES} copies of it already; remove some")))
+}
+
 /// All of it or nothing, and never over a file that came in between.
 fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     let cannot = || format!("can't write {}", path.display());
@@ -95,6 +115,9 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
     if force {
+        if let Some(copy) = keep_copy(path).with_context(cannot)? {
+            println!("kept: the file that was there, as {}", copy.display());
+        }
         file.persist(path).with_context(cannot)?;
         return Ok(());
     }

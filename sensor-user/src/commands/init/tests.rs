@@ -228,7 +228,21 @@ fn a_file_is_replaced_only_by_force_and_in_one_piece() {
     let link = directory.path().join("link");
     symlink("nowhere", &link).unwrap();
     assert!(write(&link, "x", false).is_err());
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "the file and its copy");
     let error = write(Path::new("/proc/labgate/config.yaml"), "x", true).unwrap_err();
     assert!(error.to_string().contains("can't write /proc/labgate/config.yaml"), "{error}");
+}
+
+#[test]
+fn what_force_replaces_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yaml");
+    for (number, text) in ["first", "second", "third"].into_iter().enumerate() {
+        write(&path, text, true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), number + 1);
+    }
+    let kept =
+        |number| fs::read_to_string(directory.path().join(format!("config.yaml.old-{number}")));
+    assert_eq!((kept(1).unwrap(), kept(2).unwrap()), ("first".to_owned(), "second".to_owned()));
 }
