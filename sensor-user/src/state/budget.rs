@@ -2,10 +2,10 @@
 
 use super::Folded;
 
-/// Series of one label set: packets, bytes and payload in two directions.
-pub(super) const OF_LABEL_SET: usize = 6;
-/// Of a prefix: packets and bytes in two directions.
-pub(super) const OF_PREFIX: usize = 4;
+/// Series of one label set: packets, bytes and payload in two directions, and when they began.
+pub(super) const OF_LABEL_SET: usize = 7;
+/// Of a prefix: packets and bytes in two directions, and when they began.
+pub(super) const OF_PREFIX: usize = 5;
 /// Of a country: first and last contact.
 pub(super) const OF_CONTACT: usize = 2;
 /// Of a breach of the policy: first and last packet.

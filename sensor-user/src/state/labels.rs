@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Contact, DeviceState, Series, State, series::grow};
+use super::{
+    Contact, DeviceState, Series, State,
+    series::{When, grow},
+};
 use crate::model::{Attribution, DeviceKind, Flow};
 
 /// How often in the time of an expiry is looked for what is idle. A label that expired is given again
@@ -43,15 +46,20 @@ impl State {
 
     /// Adds a flow to the metrics.
     pub(super) fn count(&mut self, flow: &Flow, contact: &Contact) {
+        // What the metrics had told until then did not have it.
+        let when = When { created: contact.first.max(self.ended), ended: contact.last };
         let device = self.devices.get_mut(&flow.device);
         let is_pool = device.as_ref().is_some_and(|d| d.info().kind == DeviceKind::Pool);
+        if is_pool {
+            self.pooled.add(flow.direction, &flow.tally);
+        }
         let own = device.and_then(|device| device.series_mut(contact.last, &mut self.budget));
         let has_own = own.is_some();
         let series = own.unwrap_or(&mut self.others);
         if !has_own && !is_pool {
             series.count_folded_device(flow.tally.packets);
         }
-        series.add(flow, contact, &mut self.budget);
+        series.add(flow, contact, &when, &mut self.budget);
         // An operator is named once it has a label set of its own, which bounds the names too.
         let Attribution { country, asn, operator, network, .. } = &flow.attribution;
         // A network that the configuration names is a part of its autonomous system, which has another name.

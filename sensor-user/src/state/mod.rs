@@ -153,6 +153,8 @@ pub struct State {
     tables: Vec<TableUse>,
     /// The metrics of the pool, and of devices that have none of their own.
     others: Series,
+    /// What was counted for the pool when it came, without what strangers had before they were no longer told apart.
+    pooled: Traffic,
     budget: Budget,
     expirations: Expirations,
     /// When idle label sets were last looked for.
@@ -301,6 +303,12 @@ impl State {
     /// The entry of the pool, if the inventory has one.
     pub fn pool(&self) -> Option<&DeviceState> {
         self.devices.values().find(|device| device.info().kind == DeviceKind::Pool)
+    }
+
+    /// What devices sent and received while they shared the pool. It grows by packets alone: a restart moves what
+    /// strangers had before into the pool, and not in here.
+    pub const fn pooled(&self) -> &Traffic {
+        &self.pooled
     }
 
     /// Series of the metrics, and how many there may be.

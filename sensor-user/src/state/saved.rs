@@ -26,6 +26,7 @@ pub struct SavedState {
     interfaces: Vec<InterfaceCounters>,
     operators: BTreeMap<u32, String>,
     others: Series,
+    pooled: Traffic,
     expirations: Expirations,
     looked: u64,
 }
@@ -67,6 +68,7 @@ impl State {
             interfaces: self.interfaces.clone(),
             operators: operators.collect(),
             others: self.others.clone(),
+            pooled: self.pooled,
             expirations: self.expirations,
             looked: self.looked,
         }
@@ -96,6 +98,7 @@ impl State {
             saved.operators.into_iter().map(|(asn, name)| (asn, Arc::from(name))).collect();
         saved.others.claim_pool(&mut self.budget);
         self.others = saved.others;
+        self.pooled = saved.pooled;
         self.expirations = saved.expirations;
         self.looked = saved.looked;
     }

@@ -14,6 +14,13 @@
 //! A label set that comes back begins at 0. To Prometheus that is a counter's reset, after which the value
 //! is what has been added. (It can't see the reset where the first new sample is above the last old one. The
 //! expiry is long beside the time between two scrapes for this reason too.)
+//!
+//! # Since when a counter counts
+//!
+//! Whoever sees a counter for the first time can't tell whether it is new, was restored after a restart or has got another
+//! name. So each comes with the time at which it began, which is at or after the end of the epoch before: what began after
+//! the epoch that a scrape saw last is new to it, by the sensor's own clock. After a kill the first packets of an epoch that
+//! was shown and not kept are read again with their times, and the counters begin when they did before.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -35,6 +42,10 @@ use crate::{
 /// Most pairs of country and operator with counters of their own, per device. A phone in use
 /// reaches some hundred.
 const LABEL_SETS_PER_DEVICE: usize = 1024;
+
+/// So long ago began what began at a time that turned out to be in the future, in nanoseconds: it was told of before, and is
+/// to nobody new.
+const NO_NEWS: u64 = 3600 * 1_000_000_000;
 
 /// A label's value: one thing, or what many were summed up as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +97,35 @@ pub struct Expirations {
     pub devices: u64,
 }
 
-/// A count that is given up when it is idle.
+/// A count, and when it was at 0 and when idle.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Counted {
     traffic: Traffic,
+    /// When it began to count; 0 before its first packet.
+    created: u64,
     /// End of the epoch of the last packet.
     last: u64,
+}
+
+impl Counted {
+    fn add(&mut self, flow: &Flow, when: &When) {
+        // Of the packets of one epoch the first counts, whichever flow comes first.
+        let is_new = self.created == 0;
+        if is_new || (when.created..=when.ended).contains(&self.created) {
+            self.created = when.created;
+        }
+        self.last = when.ended;
+        self.traffic.add(flow.direction, &flow.tally);
+    }
+}
+
+/// When a flow was counted, Unix time in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    /// First packet, not before the end of the epoch before.
+    pub(super) created: u64,
+    /// End of the epoch.
+    pub(super) ended: u64,
 }
 
 /// What expired, and when something did last.
@@ -116,16 +150,16 @@ pub struct Series {
     last: u64,
     label_sets: HashMap<(Country, u32), Counted>,
     /// By country: operators beyond the bound.
-    other_operators: HashMap<Country, Traffic>,
+    other_operators: HashMap<Country, Counted>,
     /// By country: operators that expired. `None`: of countries that had no room.
     expired_operators: HashMap<Option<Country>, Expired>,
     /// Countries for which there was no room.
-    other_countries: Traffic,
+    other_countries: Counted,
     contacts: BTreeMap<Country, Contact>,
     prefixes: HashMap<IpNet, Counted>,
-    other_prefixes: Traffic,
+    other_prefixes: Counted,
     expired_prefixes: Option<Expired>,
-    no_prefix: Traffic,
+    no_prefix: Counted,
     folded: Folded,
     /// What expired at the last look.
     resting_label_sets: HashSet<(Country, u32)>,
@@ -159,24 +193,31 @@ impl Series {
 
     /// Traffic by country and operator; no country for those that had no room.
     pub fn label_sets(&self) -> impl Iterator<Item = (Option<Country>, Label<u32>, &Traffic)> {
-        let own = self
-            .label_sets
-            .iter()
-            .map(|((country, asn), counted)| (Some(*country), Label::Of(*asn), &counted.traffic));
-        let other = self
-            .other_operators
-            .iter()
-            .map(|(country, traffic)| (Some(*country), Label::Other, traffic));
+        let live = self.live().map(|(country, label, counted)| (country, label, &counted.traffic));
         let expired = self
             .expired_operators
             .iter()
             .map(|(country, expired)| (*country, Label::Expired(expired.when), &expired.traffic));
-        let rest = (self.other_countries != Traffic::default()).then_some((
-            None,
-            Label::Other,
-            &self.other_countries,
-        ));
-        own.chain(other).chain(expired).chain(rest)
+        live.chain(expired)
+    }
+
+    /// When the counters of each of these began to count, Unix time in nanoseconds; not of those that expired.
+    pub fn label_sets_created(&self) -> impl Iterator<Item = (Option<Country>, Label<u32>, u64)> {
+        self.live().map(|(country, label, counted)| (country, label, counted.created))
+    }
+
+    fn live(&self) -> impl Iterator<Item = (Option<Country>, Label<u32>, &Counted)> {
+        let own = self
+            .label_sets
+            .iter()
+            .map(|((country, asn), counted)| (Some(*country), Label::Of(*asn), counted));
+        let other = self
+            .other_operators
+            .iter()
+            .map(|(country, counted)| (Some(*country), Label::Other, counted));
+        let rest = &self.other_countries;
+        let rest = (rest.created > 0).then_some((None, Label::Other, rest));
+        own.chain(other).chain(rest)
     }
 
     /// First and last contact by country or class of special range.
@@ -186,17 +227,33 @@ impl Series {
 
     /// Traffic by prefix.
     pub fn prefixes(&self) -> impl Iterator<Item = (Label<IpNet>, &Traffic)> {
-        let own = self.prefixes.iter().map(|(net, counted)| (Label::Of(*net), &counted.traffic));
+        let live = self.live_prefixes().map(|(label, counted)| (label, &counted.traffic));
         let expired = self
             .expired_prefixes
             .iter()
             .map(|expired| (Label::Expired(expired.when), &expired.traffic));
-        own.chain([(Label::Other, &self.other_prefixes)]).chain(expired)
+        live.chain(expired)
+    }
+
+    /// When the counters of each of these began to count, Unix time in nanoseconds, 0 before their first packet; not of
+    /// those that expired.
+    pub fn prefixes_created(&self) -> impl Iterator<Item = (Label<IpNet>, u64)> {
+        self.live_prefixes().map(|(label, counted)| (label, counted.created))
+    }
+
+    fn live_prefixes(&self) -> impl Iterator<Item = (Label<IpNet>, &Counted)> {
+        let own = self.prefixes.iter().map(|(net, counted)| (Label::Of(*net), counted));
+        own.chain([(Label::Other, &self.other_prefixes)])
     }
 
     /// Traffic without an IP address, or counted without one.
     pub const fn no_prefix(&self) -> &Traffic {
-        &self.no_prefix
+        &self.no_prefix.traffic
+    }
+
+    /// When that began to count, Unix time in nanoseconds; 0 before its first packet.
+    pub const fn no_prefix_created(&self) -> u64 {
+        self.no_prefix.created
     }
 
     /// What went beyond the bounds.
@@ -235,25 +292,22 @@ impl Series {
     }
 
     /// Adds a flow whose prefix has entered, if it could.
-    pub(super) fn add(&mut self, flow: &Flow, contact: &Contact, budget: &mut Budget) {
+    pub(super) fn add(&mut self, flow: &Flow, contact: &Contact, when: &When, budget: &mut Budget) {
         self.last = self.last.max(contact.last);
         let Attribution { country, asn, prefix, .. } = flow.attribution;
         if country != Country::NoAddress {
             self.contact(country, contact, budget);
         }
-        self.place(country, asn, flow, contact.last, budget).add(flow.direction, &flow.tally);
+        self.place(country, asn, flow, budget).add(flow, when);
         let counter = match prefix.map(|prefix| self.prefixes.get_mut(&prefix)) {
             None => &mut self.no_prefix,
-            Some(Some(counted)) => {
-                counted.last = contact.last;
-                &mut counted.traffic
-            }
+            Some(Some(counted)) => counted,
             Some(None) => {
                 grow(&mut self.folded.prefix, flow.tally.packets);
                 &mut self.other_prefixes
             }
         };
-        counter.add(flow.direction, &flow.tally);
+        counter.add(flow, when);
     }
 
     /// Notes a flow of a device that has no series.
@@ -275,16 +329,13 @@ impl Series {
         country: Country,
         asn: u32,
         flow: &Flow,
-        now: u64,
         budget: &mut Budget,
-    ) -> &mut Traffic {
+    ) -> &mut Counted {
         let key = (country, asn);
         let room = self.label_sets.len() < LABEL_SETS_PER_DEVICE
             && !self.resting_label_sets.contains(&key);
         if self.label_sets.contains_key(&key) || (room && self.take(OF_LABEL_SET, budget)) {
-            let counted = self.label_sets.entry(key).or_default();
-            counted.last = now;
-            return &mut counted.traffic;
+            return self.label_sets.entry(key).or_default();
         }
         grow(&mut self.folded.operator, flow.tally.packets);
         if self.other_operators.contains_key(&country) || self.take(OF_LABEL_SET, budget) {
@@ -334,7 +385,17 @@ impl Series {
     pub(super) fn distrust_after(&mut self, limit: u64) {
         self.last = self.last.min(limit);
         let counted = self.label_sets.values_mut().chain(self.prefixes.values_mut());
-        counted.for_each(|counted| counted.last = counted.last.min(limit));
+        let others = self.other_operators.values_mut().chain([
+            &mut self.other_countries,
+            &mut self.other_prefixes,
+            &mut self.no_prefix,
+        ]);
+        for counted in counted.chain(others) {
+            counted.last = counted.last.min(limit);
+            if counted.created > limit {
+                counted.created = limit.saturating_sub(NO_NEWS).max(1);
+            }
+        }
         self.contacts.values_mut().for_each(|contact| contact.distrust_after(limit));
     }
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Alert, Detail, Label, Limits, NotReady, Rule, Setup, Shared, State, Traffic,
+    Alert, Contact, Detail, Label, Limits, NotReady, Row, Rule, SavedRow, Setup, Shared, State,
+    Traffic,
     fixture::{self, Far, START},
     rfc3339,
 };
@@ -451,4 +452,86 @@ fn readiness_follows_the_epochs() {
 fn times_are_utc_to_the_millisecond() {
     assert_eq!(rfc3339(START + 999_999_999), "2026-01-01T00:00:00.999Z");
     assert_eq!(rfc3339(u64::MAX), "2554-07-21T23:34:33.709Z");
+}
+
+fn contact_with(country: &str, first_seen: u64) -> Flow {
+    let far = Far { country: fixture::country(country), ..Far::default() };
+    let mut flow = fixture::flow(0, Direction::Tx, &far, 1, 100);
+    flow.first_seen = START + first_seen;
+    flow
+}
+
+/// When the first device's counters by country began, in nanoseconds since [`START`].
+fn created(state: &State, device: DeviceId) -> Vec<(String, u64)> {
+    let device = state.devices().find(|known| known.info().id == device).unwrap();
+    let sets = device.series().unwrap().label_sets_created();
+    let mut created: Vec<_> = sets
+        .filter_map(|(country, _, created)| {
+            Some((country?.to_string(), created.wrapping_sub(START)))
+        })
+        .collect();
+    created.sort();
+    created
+}
+
+#[test]
+fn a_counter_began_after_the_epoch_before_and_keeps_that_over_a_restart_and_a_rename() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut state = small();
+    let mut devices = fixture::devices();
+    // The first packet is not that of the first flow.
+    let flows = vec![contact_with("CN", 800), contact_with("CN", 500), contact_with("CN", 600)];
+    state.apply(&fixture::record(1, flows), &devices);
+    // It is as old as its first packet, and not older than what was shown without it.
+    let flows = vec![contact_with("CN", SECOND + 7), contact_with("SG", SECOND - 3)];
+    state.apply(&fixture::record(2, flows), &devices);
+    state.apply(&fixture::record(3, vec![contact_with("US", 2 * SECOND + 9)]), &devices);
+    let expected =
+        [("CN", 500), ("SG", SECOND), ("US", 2 * SECOND + 9)].map(|(c, at)| (c.to_owned(), at));
+    assert_eq!(created(&state, DeviceId(0)), expected);
+
+    devices[0].name = "phone".into();
+    state.apply(&fixture::record(4, vec![contact_with("CN", 3 * SECOND)]), &devices);
+    assert_eq!(created(&state, DeviceId(0)), expected);
+
+    // What began in a future that never came is not told as news afterwards.
+    let mut corrected = state.clone();
+    corrected.distrust_after(START + 2 * SECOND);
+    let hour_before = (2 * SECOND).wrapping_sub(3600 * SECOND);
+    let expected_then = [("SG".to_owned(), SECOND), ("US".to_owned(), hour_before)];
+    assert_eq!(created(&corrected, DeviceId(0))[1..], expected_then);
+
+    let saved = state.save_devices(true).swap_remove(0);
+    let mut restored = small();
+    restored.restore(state.save());
+    restored.restore_device(&devices[0], Some(saved.1), std::iter::empty());
+    restored.apply(&fixture::record(3600, vec![contact_with("CN", 3600 * SECOND)]), &devices);
+    assert_eq!(created(&restored, DeviceId(0)), expected);
+}
+
+#[test]
+fn what_strangers_had_before_is_nothing_that_the_pool_was_sent() {
+    let pool = &fixture::devices()[5];
+    let packets = |state: &State| state.pooled().tx.packets;
+    let mut state = small();
+    let row = SavedRow {
+        attribution: contact_with("CN", 0).attribution,
+        protocol: Protocol::Ip(17),
+        far: None,
+        row: Row {
+            traffic: Traffic {
+                tx: Tally { packets: 1000, bytes: 60_000, payload: 0 },
+                ..Traffic::default()
+            },
+            contact: Contact { first: START, last: START },
+        },
+    };
+    state.restore_device(pool, None, [row].into_iter());
+    assert_eq!((state.pool().unwrap().total().tx.packets, packets(&state)), (1000, 0));
+    let of = |device, packets| fixture::flow(device, Direction::Tx, &Far::default(), packets, 60);
+    state.apply(&fixture::record(1, vec![of(5, 3), of(3, 4)]), &fixture::devices());
+    assert_eq!(packets(&state), 3);
+    let mut restored = small();
+    restored.restore(state.save());
+    assert_eq!(packets(&restored), 3);
 }

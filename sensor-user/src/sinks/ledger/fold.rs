@@ -142,7 +142,7 @@ fn write_clock(
 }
 
 /// Of the forms in [`crate::state`] that a snapshot holds; it grows with every change.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn encode(saved: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
     Ok(postcard::to_extend(saved, vec![VERSION])?)

@@ -42,6 +42,12 @@ definitions! {
     PREFIX_BYTES = Counter "labgate_device_prefix_bytes_total"
         ["device", "direction", "prefix"]
         "Bytes of whole frames by far prefix; labels as in labgate_device_prefix_packets_total.";
+    COUNTERS_CREATED = Gauge "labgate_device_counters_created_timestamp_seconds"
+        ["device", "country", "asn"]
+        "When the counters with these labels began at 0, by the sensor's clock. It holds over restarts and for a device that is renamed; what began after labgate_last_epoch_timestamp_seconds of a scrape is new to it. None for what expired.";
+    PREFIX_COUNTERS_CREATED = Gauge "labgate_device_prefix_counters_created_timestamp_seconds"
+        ["device", "prefix"]
+        "When the counters with these labels began at 0, as labgate_device_counters_created_timestamp_seconds; 0 before their first packet.";
     FOLDED_PACKETS = Counter "labgate_device_folded_packets_total"
         ["device", "detail"]
         "Packets that are counted without a detail, because a bound was reached: address (with port) and place (prefix, operator and protocol) in the report; operator, country and prefix (label other here), device (counted for the pool here).";
@@ -56,7 +62,7 @@ definitions! {
         "Most unknown devices that are told apart; those beyond share one pool.";
     POOLED_PACKETS = Counter "labgate_unknown_devices_pooled_packets_total"
         ["direction"]
-        "Packets of unknown devices beyond the bound, counted for their pool alone.";
+        "Packets of unknown devices beyond the bound, counted for their pool alone; without those of devices that were told apart when they came.";
     OPERATOR_INFO = Gauge "labgate_operator_info"
         ["asn", "operator"]
         "Always 1. Name of an autonomous system.";

@@ -61,6 +61,7 @@ fn devices(state: &State, writer: &mut Writer) {
     writer.family(def::DEVICE_PACKETS).counts(&sets, |tally| tally.packets);
     writer.family(def::DEVICE_BYTES).counts(&sets, |tally| tally.bytes);
     writer.family(def::DEVICE_PAYLOAD).counts(&sets, |tally| tally.payload);
+    created(state, writer);
     contacts(state, writer, def::COUNTRY_FIRST_SEEN, |contact| contact.first);
     contacts(state, writer, def::COUNTRY_LAST_SEEN, |contact| contact.last);
 
@@ -118,6 +119,18 @@ fn label_sets(state: &State) -> LabelSets<'_, Tally> {
     sets
 }
 
+fn created(state: &State, writer: &mut Writer) {
+    let mut family = writer.family(def::COUNTERS_CREATED);
+    let mut operator = String::new();
+    for (device, series) in all_series(state) {
+        for (country, asn, created) in series.label_sets_created() {
+            spell(&mut operator, asn);
+            let country = country.as_ref().map_or("other", Country::as_str);
+            family.time([name_of(device), country, &operator], created);
+        }
+    }
+}
+
 fn contacts(
     state: &State,
     writer: &mut Writer,
@@ -149,6 +162,14 @@ fn prefixes(state: &State, writer: &mut Writer) {
     }
     writer.family(def::PREFIX_PACKETS).counts(&sets, |tally| tally.packets);
     writer.family(def::PREFIX_BYTES).counts(&sets, |tally| tally.bytes);
+    let mut family = writer.family(def::PREFIX_COUNTERS_CREATED);
+    for (device, series) in all_series(state) {
+        for (label, created) in series.prefixes_created() {
+            spell(&mut prefix, label);
+            family.time([name_of(device), &prefix], created);
+        }
+        family.time([name_of(device), ""], series.no_prefix_created());
+    }
 }
 
 /// Writes a label into a buffer that is used again and again.
@@ -273,7 +294,7 @@ fn inventory(state: &State, writer: &mut Writer) {
         told_apart.count([of.name()], count as u64);
     }
     writer.family(def::UNKNOWN_LIMIT).count([], state.setup().limits.unknown_devices as u64);
-    let pooled = state.pool().map(DeviceState::total).unwrap_or_default();
+    let pooled = state.pooled();
     let mut packets = writer.family(def::POOLED_PACKETS);
     packets.count([name(Direction::Tx)], pooled.tx.packets);
     packets.count([name(Direction::Rx)], pooled.rx.packets);

@@ -107,6 +107,14 @@ fn series_are_unique_exact_and_never_go_back() {
     for (series, value) in [
         (r#"device_packets_total{device="redmi",direction="tx",country="CN",asn="4808"}"#, 6.0),
         (r#"device_packets_total{device="redmi",direction="rx",country="CN",asn="4808"}"#, 0.0),
+        (
+            r#"device_counters_created_timestamp_seconds{device="redmi",country="CN",asn="4808"}"#,
+            1_767_225_600.5,
+        ),
+        (
+            r#"device_prefix_counters_created_timestamp_seconds{device="camera",prefix="other"}"#,
+            0.0,
+        ),
         (r#"devices{kind="configured"}"#, 3.0),
         (r#"devices{kind="unknown"}"#, 1.0),
         ("unknown_devices_limit", 256.0),

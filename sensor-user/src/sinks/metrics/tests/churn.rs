@@ -108,6 +108,38 @@ impl Increase {
     }
 }
 
+/// What the recording rules make of a family since the beginning: what grew, and in full what began after the epoch that
+/// the scrape before saw last.
+#[derive(Default)]
+struct Added {
+    /// Value and beginning of each counter at the last scrape.
+    last: HashMap<String, (f64, f64)>,
+    looked: f64,
+    sum: f64,
+}
+
+impl Added {
+    fn scrape(&mut self, series: &BTreeMap<String, f64>, family: &str) {
+        let created = family.replace("bytes_total", "counters_created_timestamp_seconds");
+        let mut seen = HashMap::new();
+        for (name, now) in series.iter().filter(|(name, _)| name.starts_with(family)) {
+            if name.contains("=\"expired ") {
+                continue;
+            }
+            let direction = format!("direction=\"{}\",", label(name, "direction"));
+            let began = series[&name.replace(family, &created).replace(&direction, "")];
+            self.sum += match self.last.get(name) {
+                Some((before, then)) if *then == began => now - before,
+                _ if began >= self.looked => *now,
+                _ => 0.0,
+            };
+            seen.insert(name.clone(), (*now, began));
+        }
+        self.last = seen;
+        self.looked = series["labgate_last_epoch_timestamp_seconds"];
+    }
+}
+
 #[test]
 fn an_hour_of_churn() {
     let limits = Limits {
@@ -128,6 +160,7 @@ fn an_hour_of_churn() {
     let mut most = 0;
     let families = ["labgate_device_bytes_total", "labgate_device_prefix_bytes_total"];
     let mut increases = [Increase::default(), Increase::default()];
+    let mut amounts = [Added::default(), Added::default()];
 
     for second in 1..=HOUR {
         let flows: Vec<_> = (0..30).map(|_| flow(&mut random, second)).collect();
@@ -173,6 +206,12 @@ fn an_hour_of_churn() {
             increase.scrape(&series, family);
             let most = float(books[0].bytes + books[1].bytes);
             assert!(increase.sum <= most, "{family} by {} of {most} at {second} s", increase.sum);
+        }
+        // Those who ask when a counter began miss none.
+        for (family, amount) in families.iter().zip(&mut amounts) {
+            amount.scrape(&series, family);
+            let all = float(books[0].bytes + books[1].bytes);
+            assert_eq!(amount.sum, all, "{family} at {second} s");
         }
         ever.extend(series.keys().cloned());
         before = series;
