@@ -19,13 +19,8 @@ use super::{
 use crate::build::workspace;
 
 /// What Prometheus makes by itself, and what tells of any process.
-pub(super) const OTHERS: [&str; 5] = [
-    "up",
-    "ALERTS",
-    "ALERTS_FOR_STATE",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-];
+pub(super) const OTHERS: [&str; 4] =
+    ["up", "ALERTS", "ALERTS_FOR_STATE", "process_resident_memory_bytes"];
 /// Labels that Prometheus adds.
 const ADDED: [&str; 2] = ["job", "instance"];
 
