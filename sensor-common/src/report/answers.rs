@@ -74,6 +74,10 @@ pub struct DestinationList {
     pub truncated: bool,
     /// The rows, by bytes, most first.
     pub destinations: Vec<DestinationRow>,
+    /// Further rows, which may hold more of what was asked for: they were counted with less detail than that, because
+    /// a bound was reached, such as `limits.destinations_per_device`. By bytes, most first, and `limit` of them at most.
+    #[serde(default)]
+    pub possible: Vec<DestinationRow>,
     /// The attribution that the licence of the geo data asks for.
     pub attribution: String,
 }

@@ -88,12 +88,32 @@ pub fn query(args: &QueryArgs) -> Result<()> {
             (answer.text, answer.value)
         }
     };
-    let DestinationList { destinations: rows, matched, attribution, .. } = &list;
+    let DestinationList { destinations: rows, possible, matched, attribution, .. } = &list;
     print(|out| match args.format {
-        Format::Table => table(out, &TABLE, rows),
+        Format::Table if possible.is_empty() => table(out, &TABLE, rows),
+        Format::Table => {
+            if !rows.is_empty() {
+                table(out, &TABLE, rows)?;
+                writeln!(out)?;
+            }
+            writeln!(out, "may be among these, which were counted with less detail:")?;
+            table(out, &TABLE, possible)
+        }
         Format::Csv => csv(out, &CSV, rows),
         Format::Json => writeln!(out, "{}", printable_json(&text)),
     })?;
+    if !possible.is_empty() {
+        let packets =
+            |row: &DestinationRow| row.destination.tx_packets + row.destination.rx_packets;
+        let packets: u64 = possible.iter().map(packets).sum();
+        eprintln!(
+            "labgate: {packets} packets beyond the limit of destinations were counted with less detail than this asks \
+             for, and may belong to it; see `limits.destinations_per_device`"
+        );
+        if *matched == 0 {
+            return Ok(());
+        }
+    }
     notes(args.format, rows.len(), *matched, attribution);
     Ok(())
 }

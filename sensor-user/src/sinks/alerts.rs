@@ -83,7 +83,7 @@ impl Engine {
             }
         }
         let mut new: Vec<_> = found.into_iter().collect();
-        new.sort_by_key(|(_, alert)| (alert.since, alert.device, alert.rule, alert.prefix));
+        new.sort_by_key(|(breach, alert)| (alert.since, breach.device, breach.what));
         for (breach, _) in &new {
             self.raised.insert(*breach, self.places);
             self.places += 1;

@@ -8,6 +8,11 @@ use super::{Budget, Entry, FoldedRows, Held, Limits, Places, Row, RowKey, Rows, 
 use crate::clock::ClockStep;
 use crate::model::{DeviceInfo, DeviceKind, Direction, Flow, Tally};
 
+/// Time without a packet after which a destination gives way to new ones, in nanoseconds.
+const IDLE: u64 = 24 * 3600 * 1_000_000_000;
+/// How often in that time a device that is full is looked through.
+const LOOKS: u64 = 24;
+
 /// Both directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
@@ -63,11 +68,20 @@ pub struct DeviceState {
     resting: bool,
     /// Since it was last saved.
     changed: bool,
+    /// When idle rows had to give way, Unix time in nanoseconds.
+    gave_way: u64,
 }
 
 impl DeviceState {
     pub(super) fn new(info: DeviceInfo) -> Self {
-        Self { info, rows: Rows::default(), series: None, resting: false, changed: false }
+        Self {
+            info,
+            rows: Rows::default(),
+            series: None,
+            resting: false,
+            changed: false,
+            gave_way: 0,
+        }
     }
 
     /// Who it is.
@@ -179,6 +193,23 @@ impl DeviceState {
         if let Some(series) = &mut self.series {
             series.distrust_after(limit);
             self.changed = true;
+        }
+    }
+
+    /// Where there is no room for new destinations, those that have been idle for a day give way to them.
+    pub(super) fn make_room(
+        &mut self,
+        now: u64,
+        limits: &Limits,
+        pool: &mut Held,
+        places: &mut Places,
+    ) {
+        let pool = self.is_pooled().then_some(pool);
+        let is_due = now.abs_diff(self.gave_way) >= IDLE / LOOKS;
+        if is_due && self.rows.is_full(limits, pool.as_deref()) {
+            self.gave_way = now;
+            self.changed = true;
+            self.rows.give_way(now.saturating_sub(IDLE), limits, pool, places);
         }
     }
 

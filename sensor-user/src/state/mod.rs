@@ -196,6 +196,9 @@ impl State {
     /// before their first packet.
     pub fn apply(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) {
         self.list(devices, record.ended);
+        for device in self.devices.values_mut() {
+            device.make_room(record.ended, &self.setup.limits, &mut self.pool, &mut self.places);
+        }
         // Bytes alone are those of a packet that an earlier look has found.
         let flows = || record.flows.iter().filter(|flow| flow.tally != Tally::default());
         let limits = &self.setup.limits;

@@ -193,8 +193,23 @@ impl State {
             matched,
             truncated: (rows.len() as u64) < matched,
             destinations: rows,
+            possible: self.possible(query),
             attribution: self.setup.attribution.clone(),
         }
+    }
+
+    /// Rows that were counted with less detail than a query asks for, and may hold more of it.
+    fn possible(&self, query: &DestinationQuery) -> Vec<DestinationRow> {
+        let mut rows = TopRows { limit: query.limit, rows: Vec::new(), matched: 0 };
+        for device in self.devices_of(query.device.as_ref()) {
+            let keep = |place: &Attribution, key: &RowKey| query.may_be_for(place, key);
+            rows.add(
+                device,
+                destinations_of(device, Detail::Prefix, &self.places, keep),
+                query.since,
+            );
+        }
+        rows.finish()
     }
 
     /// The alerts, oldest first; where there are too many, the newest.
@@ -245,6 +260,27 @@ impl DestinationQuery {
             && self.protocol.is_none_or(|protocol| key.protocol == protocol)
             && self.port.is_none_or(|port| key.far.map_or(0, |far| far.port) == port)
             && self.within.is_none_or(|net| lies_within(place, key, &net))
+    }
+
+    /// Whether what is asked for may be in a row of which that can't be told, since its far end was not kept; no `ZZ`
+    /// tells the country there, and without a prefix no number the operator.
+    fn may_be_for(&self, place: &Attribution, key: &RowKey) -> bool {
+        if key.far.is_some() || self.is_for(place, key) {
+            return false;
+        }
+        let is_anywhere = place.country == Country::NoEntry;
+        let has_operator = place.prefix.is_some() && !is_anywhere;
+        let has_address = place.country != Country::NoAddress;
+        let overlaps = |net: &IpNet| {
+            place.prefix.is_none_or(|prefix| prefix.contains(net) || net.contains(&prefix))
+        };
+        self.country.is_none_or(|country| is_anywhere || place.country == country)
+            && self.asn.is_none_or(|asn| place.asn == asn || (has_address && !has_operator))
+            && self.protocol.is_none_or(|protocol| {
+                key.protocol == protocol || key.protocol == Protocol::Unknown
+            })
+            && self.port.is_none_or(|port| port == 0 || has_address)
+            && self.within.is_none_or(|net| has_address && overlaps(&net))
     }
 }
 

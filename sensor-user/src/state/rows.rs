@@ -132,7 +132,7 @@ impl<V> Rows<V> {
     }
 
     /// The row where an entry counts, made by `new` where it is missing: the one that has it, else the most
-    /// detailed one that has room. A row never goes away, so that a flow stays where it was first counted.
+    /// detailed one that has room. A row in use never goes away, so that a flow stays where it was first counted.
     /// `pool` is what the device shares with others, if it does.
     pub(crate) fn of(
         &mut self,
@@ -182,6 +182,43 @@ impl<V> Rows<V> {
         grow(&mut self.folded.place, entry.packets);
         let place = places.intern(&Attribution::country_alone(entry.attribution.country));
         RowKey { place, protocol: Protocol::Unknown, far: None }
+    }
+}
+
+impl Rows<Row> {
+    /// Has rows that had no packet since `before` give way to others: they count without their far ends from here on.
+    pub(super) fn give_way(
+        &mut self,
+        before: u64,
+        limits: &Limits,
+        mut pool: Option<&mut Held>,
+        places: &mut Places,
+    ) {
+        let is_idle = |key: &RowKey, row: &mut Row| {
+            key.far.is_some_and(|far| far.address.is_some()) && row.contact.last < before
+        };
+        let idle: Vec<_> = self.rows.extract_if(is_idle).collect();
+        self.held.full_rows -= idle.len();
+        if let Some(pool) = &mut pool {
+            pool.full_rows -= idle.len();
+        }
+        for (key, row) in idle {
+            let attribution = places.get(key.place).clone();
+            let packets = row.traffic.tx.packets.saturating_add(row.traffic.rx.packets);
+            let entry =
+                Entry { attribution: &attribution, protocol: key.protocol, far: None, packets };
+            let new = |_| Row { traffic: Traffic::default(), ..row };
+            let sum = self.of(&entry, limits, pool.as_deref_mut(), places, new);
+            sum.traffic.merge(&row.traffic);
+            sum.contact.merge(&row.contact);
+            grow(&mut self.folded.address, packets);
+        }
+    }
+
+    /// Whether there is no room for another row with its far end.
+    pub(super) fn is_full(&self, limits: &Limits, pool: Option<&Held>) -> bool {
+        self.held.full_rows >= limits.destinations_per_device
+            || pool.is_some_and(|pool| pool.full_rows >= limits.pooled_destinations)
     }
 }
 
