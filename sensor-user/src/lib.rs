@@ -1,5 +1,8 @@
 //! The daemon as a library: kernel, epoch, join, model, sinks.
 
+// They panic where nobody reads to the end; `commands/terminal.rs` has what doesn't.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod adopted;
 pub mod cli;
 pub mod clock;

@@ -1,6 +1,9 @@
 //! `labgate`: the daemon and its commands.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use labgate::{
@@ -21,16 +24,14 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay(&args),
         Command::Device { command } => commands::device(&command),
         Command::Detach(args) => commands::detach(&args),
-        Command::Completions { shell } => {
-            commands::completions(shell);
-            Ok(())
-        }
+        Command::Completions { shell } => commands::completions(shell),
         Command::Man { directory } => commands::man(&directory),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("labgate: {error:#}");
+            // Whoever has closed standard error has the exit status.
+            writeln!(io::stderr(), "labgate: {error:#}").ok();
             ExitCode::FAILURE
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use nix::net::if_::if_nameindex;
 
-use super::instance::Instance;
+use super::{instance::Instance, terminal::say};
 use crate::{
     cli::PinsArg,
     kernel::{Pins, PinsError, check_privileges, remove_leftovers},
@@ -22,7 +22,7 @@ pub fn detach(args: &PinsArg) -> Result<()> {
         let name = interface.name().to_string_lossy();
         let hooks = remove_leftovers(&name, interface.index())?;
         if hooks > 0 {
-            println!("{name}: removed {hooks} filter(s)");
+            say!("{name}: removed {hooks} filter(s)");
         }
         removed += hooks;
     }
@@ -30,7 +30,7 @@ pub fn detach(args: &PinsArg) -> Result<()> {
         Ok(pins) => {
             let links = pins.remove_all();
             if links > 0 {
-                println!("removed {links} link(s), and what was counted since the sensor ended");
+                say!("removed {links} link(s), and what was counted since the sensor ended");
             }
             removed += links;
         }
@@ -39,7 +39,7 @@ pub fn detach(args: &PinsArg) -> Result<()> {
         Err(PinsError::Unavailable { .. }) => {}
     }
     if removed == 0 {
-        println!("nothing was left attached");
+        say!("nothing was left attached");
     }
     Ok(())
 }

@@ -1,22 +1,30 @@
 //! `labgate completions` and `labgate man`: made from the command line's definition.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::roff::{Roff, roman};
 
+use super::terminal::print;
 use crate::cli::{Cli, DEFAULT_CONFIG};
 
 /// What an installed gateway starts with; each key has its comment there.
 const CONFIG: &str = include_str!("../../../config.yaml");
 
 /// Prints what teaches a shell our commands.
-pub fn completions(shell: Shell) {
+///
+/// # Errors
+///
+/// When standard output can't be written.
+pub fn completions(shell: Shell) -> Result<()> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
-    clap_complete::generate(shell, &mut command, name, &mut io::stdout());
+    // It takes a writer that never fails.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut text);
+    print(|out| out.write_all(&text))
 }
 
 /// Writes the man pages into a directory: one for each command, and one for the configuration.

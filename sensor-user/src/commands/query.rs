@@ -8,7 +8,7 @@ use sensor_common::report::{DestinationList, DestinationRow};
 use super::{
     client::Client,
     rows::{Column, csv, number, table, text},
-    terminal::{print, printable, printable_json},
+    terminal::{print, printable, printable_json, tell},
 };
 use crate::{
     cli::{Format, QueryArgs},
@@ -147,12 +147,12 @@ pub(super) fn notes(format: Format, rows: usize, matched: u64, attribution: &str
         return;
     }
     if matched == 0 {
-        eprintln!("labgate: nothing matches");
+        tell!("labgate: nothing matches");
     }
     if (rows as u64) < matched {
-        eprintln!("labgate: {rows} of {matched} rows, those with the most bytes; see --limit");
+        tell!("labgate: {rows} of {matched} rows, those with the most bytes; see --limit");
     }
     if !attribution.is_empty() {
-        eprintln!("{}", printable(attribution));
+        tell!("{}", printable(attribution));
     }
 }

@@ -12,7 +12,7 @@ use sensor_common::report;
 
 use super::{
     status::table,
-    terminal::{print, printable, printable_json},
+    terminal::{is_plain, print, printable, printable_json, tell},
 };
 use crate::{
     adopted::StateFile,
@@ -86,12 +86,12 @@ fn configured(path: &Path) -> Result<Config> {
         error => error.into(),
     })?;
     let adopted = StateFile::of(&config.state_dir).read().unwrap_or_else(|error| {
-        eprintln!("labgate: replaying without the adopted devices: {error}");
+        tell!("labgate: replaying without the adopted devices: {error}");
         Default::default()
     });
     let (devices, warnings) = adopted.beside(&config);
     for warning in config.warnings.iter().chain(&warnings) {
-        eprintln!("labgate: {warning}");
+        tell!("labgate: {warning}");
     }
     Ok(Config { devices, ..config })
 }
@@ -135,7 +135,8 @@ fn progress_bar(files: &[PathBuf]) -> ProgressBar {
         Some(_) => "{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left",
         None => "{spinner} {bytes}  {bytes_per_sec}",
     };
-    let mut bar = ProgressBar::no_length();
+    // It is drawn over and over on one line, which a terminal that is none can't.
+    let mut bar = if is_plain() { ProgressBar::hidden() } else { ProgressBar::no_length() };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar = bar.with_style(style);
     }

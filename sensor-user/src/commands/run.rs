@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal as _},
+    io,
     path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{check::WAY_OUT, instance::Instance};
+use super::{check::WAY_OUT, instance::Instance, terminal::is_colored};
 use crate::{
     adopted::{Adopted, StateFile},
     cli::RunArgs,
@@ -347,8 +347,10 @@ fn joined_in_time(name: &str, thread: JoinHandle<()>, grace: Duration) -> Result
 fn start_log(config: &Config) -> Result<SetLog> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(log_filter_of(config)?)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(is_colored(&io::stderr()))
         .with_writer(io::stderr)
+        // It would say so on standard error, and panic if that is gone.
+        .log_internal_errors(false)
         .with_filter_reloading();
     let handle = log.reload_handle();
     log.init();

@@ -3,8 +3,10 @@
 
 use std::{
     borrow::Cow,
-    fmt::Write as _,
-    io::{self, BufWriter, Write},
+    env,
+    ffi::OsStr,
+    fmt::{Arguments, Write as _},
+    io::{self, BufWriter, IsTerminal, Write},
 };
 
 use anyhow::{Context as _, Result};
@@ -65,6 +67,43 @@ pub(super) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Res
     }
 }
 
+/// Prints a line to standard output, as `println!` does, but goes on where nobody reads it any more: `labgate
+/// check | head` still checks everything, and its exit status is the same.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::commands::terminal::line(&mut std::io::stdout(), format_args!($($text)*)) };
+}
+
+/// The same on standard error.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::commands::terminal::line(&mut std::io::stderr(), format_args!($($text)*)) };
+}
+
+pub(super) use {say, tell};
+
+/// Writes a line; what can't be written is said on standard error, and nowhere if that is gone, too.
+pub(super) fn line(out: &mut dyn Write, text: Arguments<'_>) {
+    match writeln!(out, "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            writeln!(io::stderr(), "labgate: can't print: {error}").ok();
+        }
+        _ => {}
+    }
+}
+
+/// Whether it may be coloured: a terminal that can, and a user who has not said no (<https://no-color.org>).
+pub(super) fn is_colored(out: &impl IsTerminal) -> bool {
+    out.is_terminal() && colors_are_wanted(env::var_os("NO_COLOR").as_deref(), is_plain())
+}
+
+fn colors_are_wanted(no_color: Option<&OsStr>, plain: bool) -> bool {
+    no_color.is_none_or(OsStr::is_empty) && !plain
+}
+
+/// Whether the terminal shows text and nothing else.
+pub(super) fn is_plain() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +112,27 @@ mod tests {
     fn nothing_steers_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc\u{9b}d\u{7f}e\u{202e}f\u{feff}"), "a?[2Jb?c?d?e?f?");
         assert_eq!(printable("Телеком 电信 é"), "Телеком 电信 é");
+    }
+
+    #[test]
+    fn a_line_that_nobody_reads_is_no_failure() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        line(&mut writer, format_args!("nobody {}", "reads this"));
+        let mut out = Vec::new();
+        line(&mut out, format_args!("a{}", 1));
+        assert_eq!(out, b"a1\n");
+    }
+
+    #[test]
+    fn who_refuses_colors_gets_none() {
+        for (no_color, plain, expected) in
+            [(None, false, true), (Some(""), false, true), (Some("1"), false, false), (None, true, false)]
+        {
+            let no_color = no_color.map(OsStr::new);
+            assert_eq!(colors_are_wanted(no_color, plain), expected, "{no_color:?}, {plain}");
+        }
+        assert!(!is_colored(&std::fs::File::open("/dev/null").unwrap()), "no terminal");
     }
 
     #[test]

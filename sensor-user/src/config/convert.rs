@@ -128,8 +128,7 @@ fn web_config<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, directory: &Path) 
 fn ledger<'a>(reader: &mut Reader<'a>, root: &Fields<'a>, state_dir: &Path) -> Option<PathBuf> {
     let Some(field) = root.get("ledger") else { return Some(state_dir.join(DEFAULT_LEDGER)) };
     let example = "write the path of a file, or `off`";
-    let path = values::path(reader, field, example, Path::new(""))?;
-    (path != Path::new("off")).then(|| state_dir.join(path))
+    values::path_or_off(reader, field, example, state_dir)?
 }
 
 fn retention<'a>(reader: &mut Reader<'a>, root: &Fields<'a>) -> Retention {

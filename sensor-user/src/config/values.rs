@@ -263,7 +263,30 @@ pub(super) fn interval<'a>(reader: &mut Reader<'a>, field: &Field<'a>) -> Option
     duration(reader, field, &typed, units, &range, label)
 }
 
-/// The path of a file; a relative one starts at `directory`.
+/// Words for off, as people write them; some are YAML's, by its version.
+const OFF: [&str; 7] = ["off", "no", "n", "false", "none", "never", "disabled"];
+/// And for on.
+const ON: [&str; 5] = ["on", "yes", "y", "true", "enabled"];
+
+fn is_one_of(words: &[&str], text: &str) -> bool {
+    words.iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+}
+
+/// The path of a file that may be switched off; `Some(None)` where it is.
+pub(super) fn path_or_off<'a>(
+    reader: &mut Reader<'a>,
+    field: &Field<'a>,
+    example: &str,
+    directory: &Path,
+) -> Option<Option<PathBuf>> {
+    if is_one_of(&OFF, reader.text(field, example)?.text) {
+        return Some(None);
+    }
+    path(reader, field, example, directory).map(Some)
+}
+
+/// The path of a file; a relative one starts at `directory`. A word for on or off is none: nobody means a
+/// file of that name.
 pub(super) fn path<'a>(
     reader: &mut Reader<'a>,
     field: &Field<'a>,
@@ -278,6 +301,12 @@ pub(super) fn path<'a>(
     if typed.text == "~" || typed.text.starts_with("~/") {
         let message = format!("{} begins with `~`, which only shells know", quote(field.name));
         reader.refuse(&typed.at, message, "write the whole path, like /var/lib/labgate");
+        return None;
+    }
+    if is_one_of(&OFF, typed.text) || is_one_of(&ON, typed.text) {
+        let message = format!("{} takes a path, not {}", quote(field.name), quote(typed.text));
+        let label = format!("{example}; for a file of that name `./{}`", typed.text.trim());
+        reader.refuse(&typed.at, message, label);
         return None;
     }
     Some(directory.join(typed.text))

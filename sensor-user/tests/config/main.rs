@@ -149,7 +149,12 @@ fn every_key_arrives() {
     );
     assert_eq!(config.state_dir, PathBuf::from("etc/state"));
     assert_eq!(config.ledger, Some(PathBuf::from("etc/state/kept.db")));
-    assert_eq!(good("interfaces: [lan0]\nledger: off\n").ledger, None);
+    for off in ["off", "no", "No", "false", "Off", "FALSE", "n", "none", "'no'"] {
+        let config = good(&format!("interfaces: [lan0]\nledger: {off}\n"));
+        assert_eq!(config.ledger, None, "{off}");
+    }
+    let config = good("interfaces: [lan0]\nstate_dir: /s\nledger: ./no\n");
+    assert_eq!(config.ledger, Some(PathBuf::from("/s/no")));
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let kept = (days(7), days(14), days(21), 512 << 20);
     let Retention { minutes, addresses, hours, size } = config.retention;

@@ -71,13 +71,13 @@ pub(super) fn report(
         running && owner.name.as_deref().is_none_or(|name| name.starts_with("labgate_"))
     };
     let owner = owner.filter(|owner| !ours(owner));
-    println!("{}", headline(link, host));
+    say!("{}", headline(link, host));
     if let Some(stacked) = stacked(link, host) {
-        println!("  {stacked}");
+        say!("  {stacked}");
     }
     let native = match ingress(config, &driver, owner.as_ref()) {
         Ok(ingress) => {
-            println!("  uploads at {}; downloads at TC egress", ingress.sentence);
+            say!("  uploads at {}; downloads at TC egress", ingress.sentence);
             ingress.native
         }
         Err(error) => {

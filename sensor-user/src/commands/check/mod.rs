@@ -9,7 +9,7 @@ use std::{fmt::Display, path::Path};
 
 use anyhow::{Result, bail};
 
-use super::{instance::Instance, run::sizes};
+use super::{instance::Instance, run::sizes, terminal::say};
 use crate::{
     adopted::StateFile,
     config::{self, Config, WhenMissing},
@@ -33,7 +33,7 @@ struct Findings {
 impl Findings {
     /// What `run` would fail for.
     fn problem(&mut self, error: impl Display) {
-        println!("problem: {error}");
+        say!("problem: {error}");
         self.problems += 1;
     }
 
@@ -51,7 +51,7 @@ impl Findings {
     /// What is legal but unwise.
     #[expect(clippy::unused_self, reason = "beside `problem`")]
     fn warning(&self, warning: impl Display) {
-        println!("warning: {warning}");
+        say!("warning: {warning}");
     }
 }
 
@@ -72,13 +72,13 @@ pub fn check(path: &Path) -> Result<()> {
     interfaces(&config, running, &mut findings);
     if let Some(geo) = findings.note(open_geo(&config)) {
         for database in geo.databases() {
-            println!("database: {} ({}), {}", database.role, database.kind, database.source);
+            say!("database: {} ({}), {}", database.role, database.kind, database.source);
         }
     }
     files::report(&config, &mut findings);
     findings.note(http::Settings::load(config.web_config.as_deref(), &http::Names::new(&config)));
     if running {
-        println!("running: a labgate counts in this network namespace; its port is not tested");
+        say!("running: a labgate counts in this network namespace; its port is not tested");
     } else {
         findings.note(http::bind(config.listen));
     }
@@ -97,7 +97,7 @@ pub fn check(path: &Path) -> Result<()> {
             findings.mistakes
         );
     }
-    println!("{}: ok", path.display());
+    say!("{}: ok", path.display());
     Ok(())
 }
 
@@ -110,7 +110,7 @@ fn adopted(config: &Config, findings: &mut Findings) {
                 findings.warning(warning);
             }
             if !adopted.devices().is_empty() {
-                println!(
+                say!(
                     "devices: {} adopted, in {}",
                     adopted.devices().len(),
                     file.path().display()
@@ -166,7 +166,7 @@ fn kernel(config: &Config, findings: &mut Findings) {
     let (cpus, sizes) = (possible_cpus(), sizes(config));
     let fits = findings.note(sizes.check(cpus)).is_some();
     let needed = sizes.memory(cpus);
-    println!(
+    say!(
         "memory: {} MiB of kernel memory for the tables of {cpus} CPUs, {} flow slots each",
         needed.div_ceil(1 << 20),
         sizes.flow_slots_per_cpu
@@ -178,7 +178,7 @@ fn kernel(config: &Config, findings: &mut Findings) {
     if privileged && supported && fits && enough {
         // Loaded and let go again; nothing is attached.
         if findings.note(Sensor::load(&sizes, &config.device_macs())).is_some() {
-            println!("programs: this kernel takes them");
+            say!("programs: this kernel takes them");
         }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::terminal::say;
 use crate::{
     cli::{DEFAULT_CONFIG, InitArgs},
     config,
@@ -40,7 +41,7 @@ pub fn init(args: &InitArgs) -> Result<()> {
             Ok(why) => ("watch", why),
             Err(why) => ("leave", why),
         };
-        println!("{verdict} {}: {why}", decision.link.name.escape_default());
+        say!("{verdict} {}: {why}", decision.link.name.escape_default());
     }
     let chosen: Vec<&Link> = decisions
         .iter()
@@ -53,25 +54,25 @@ pub fn init(args: &InitArgs) -> Result<()> {
         );
     }
     if host.ways_out.is_empty() {
-        println!("note: there is no default route; one of these may be the side of the internet");
+        say!("note: there is no default route; one of these may be the side of the internet");
     }
 
     let (leases, files) = leases(Path::new("/"));
     for file in files {
-        println!("names from the leases in {}", file.display());
+        say!("names from the leases in {}", file.display());
     }
     let devices = devices::propose(&host, &leases, &chosen);
-    println!("devices: {} seen, written as comments: take away the `#` of yours", devices.len());
+    say!("devices: {} seen, written as comments: take away the `#` of yours", devices.len());
     let text = render::render(&chosen, &devices);
     // Whatever the names were, nobody gets a file that does not load.
     config::parse(&text, &output.display().to_string())?;
     write(output, &text, args.force)?;
-    println!("written: {}", output.display());
+    say!("written: {}", output.display());
     let option = match output == Path::new(DEFAULT_CONFIG) {
         true => String::new(),
         false => format!(" --config {}", output.display()),
     };
-    println!("next: `sudo labgate check{option}`, then `sudo labgate run{option}`");
+    say!("next: `sudo labgate check{option}`, then `sudo labgate run{option}`");
     Ok(())
 }
 
