@@ -5,6 +5,7 @@
 //! with milliseconds.
 
 mod answers;
+mod encryption;
 mod replay;
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     answers::{
         AlertList, BooksAnswer, DestinationList, DestinationRow, DeviceList, DeviceSummary,
-        ErrorAnswer, ErrorCode, ErrorDetail,
+        ErrorAnswer, ErrorCode, ErrorDetail, Period, Total,
     },
+    encryption::{ENCRYPTED, UNENCRYPTED, encryption},
     replay::{Capture, Replay},
 };
 
@@ -94,6 +96,9 @@ pub struct Destination {
     pub protocol: String,
     /// Port of the far end in host order, 0 for none.
     pub port: u16,
+    /// `encrypted` or `unencrypted`, by what the port is registered for, and no packet was looked at for it; empty
+    /// where the port doesn't tell.
+    pub encryption: String,
     /// The far address in full; only with address detail, and not on rows that fold several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]

@@ -8,7 +8,9 @@ use crate::{
     kernel::DEFAULT_PINS,
     model::Mac,
     replay::EngineKind,
-    sinks::http::values::{Device, Group, Limit, MAX_LIMIT, Over, Place, Since, Within},
+    sinks::http::values::{
+        Asn, Device, Group, Limit, MAX_LIMIT, Operator, Over, Place, When, Within, Zone,
+    },
     state,
 };
 
@@ -44,9 +46,13 @@ pub enum Command {
     Init(InitArgs),
     /// Show what a running sensor has counted.
     Status(StatusArgs),
-    /// List the devices of a running sensor with their totals.
+    /// List the devices with their totals.
+    ///
+    /// Asks the running sensor; where none runs, or with --ledger, reads the ledger.
     Devices(DeviceArgs),
-    /// Show where the data goes: the destinations of a running sensor, by filters.
+    /// Show where the data goes, by filters.
+    ///
+    /// Asks the running sensor; where none runs, or with --ledger, reads the ledger.
     Query(QueryArgs),
     /// Print the balance of a period: what was seen, where it was counted, and when nobody looked.
     ///
@@ -215,25 +221,44 @@ pub struct StatusArgs {
     pub detail: Detail,
 }
 
+/// A period, which the ledger tells apart: from a moment until right before another.
+#[derive(Debug, Default, clap::Args)]
+pub struct PeriodArgs {
+    /// From then on: 15m, 2h, today, yesterday, 2026-11-30, 22:00 (the last one), `yesterday 22:00`, or
+    /// a time of RFC 3339. A day is its first moment.
+    #[arg(long, visible_alias = "from", value_name = "TIME")]
+    pub(crate) since: Option<When>,
+    /// Until right before then.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<When>,
+    /// Zone of these times, and of the times in tables: a name like Europe/Berlin, UTC, or an offset
+    /// like +05:30. Without it this machine's. CSV and JSON have UTC.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) tz: Option<Zone>,
+}
+
 /// Which devices to show.
 #[derive(Debug, clap::Args)]
 pub struct DeviceArgs {
     /// Which sensor to ask.
     #[command(flatten)]
     pub sensor: SensorArgs,
-    /// One device, by its name or a MAC address.
+    /// One device, by its name or a MAC address; else by an IP address or host name that it has now.
     #[arg(long, value_name = "NAME", value_parser = checked::<Device>)]
     pub device: Option<String>,
     /// The devices of this group.
     #[arg(long, value_name = "NAME", value_parser = checked::<Group>)]
     pub group: Option<String>,
-    /// Devices that were in contact with this country (ISO 3166, ZZ: no entry) or class of
-    /// special-purpose range (private, multicast, ...).
-    #[arg(long, value_name = "CODE", value_parser = checked::<Place>)]
+    /// Devices that were in contact with this country (ISO 3166 or its English name, ZZ: no entry) or
+    /// class of special-purpose range (private, multicast, ...).
+    #[arg(long, value_name = "COUNTRY", value_parser = checked::<Place>)]
     pub country: Option<String>,
-    /// Devices with a packet since then: 15m, 2h, or a time of RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
-    pub since: Option<String>,
+    /// Devices that were active in a period, and what they exchanged in it.
+    #[command(flatten)]
+    pub period: PeriodArgs,
+    /// Read this ledger instead of asking a sensor.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
     /// How to print them.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
@@ -245,16 +270,22 @@ pub struct QueryArgs {
     /// Which sensor to ask.
     #[command(flatten)]
     pub sensor: SensorArgs,
-    /// Of one device, by its name or a MAC address.
+    /// Of one device, by its name or a MAC address; else by an IP address or host name that it has now.
     #[arg(long, value_name = "NAME", value_parser = checked::<Device>)]
     pub device: Option<String>,
-    /// In this country (ISO 3166, ZZ: no entry) or class of special-purpose range (private,
-    /// multicast, ...).
-    #[arg(long, value_name = "CODE", value_parser = checked::<Place>)]
+    /// Of the devices of this group.
+    #[arg(long, value_name = "NAME", value_parser = checked::<Group>)]
+    pub group: Option<String>,
+    /// In this country (ISO 3166 or its English name, ZZ: no entry) or class of special-purpose range
+    /// (private, multicast, ...).
+    #[arg(long, value_name = "COUNTRY", value_parser = checked::<Place>)]
     pub country: Option<String>,
-    /// Of this autonomous system; 0 for none.
-    #[arg(long, value_name = "NUMBER")]
-    pub asn: Option<u32>,
+    /// Of this autonomous system, like 4134 or AS4134; 0 for none.
+    #[arg(long, value_name = "NUMBER", value_parser = checked::<Asn>)]
+    pub asn: Option<String>,
+    /// Of this operator: its AS number, or a part of its name in any case.
+    #[arg(long, value_name = "NAME", value_parser = checked::<Operator>)]
+    pub operator: Option<String>,
     /// Over this protocol: tcp, udp, ipv6-icmp, arp, ..., or its IP number.
     #[arg(long, value_name = "NAME", value_parser = checked::<Over>)]
     pub protocol: Option<String>,
@@ -264,16 +295,9 @@ pub struct QueryArgs {
     /// With a far address in this network, or with this one alone.
     #[arg(long, value_name = "CIDR", value_parser = checked::<Within>)]
     pub prefix: Option<String>,
-    /// Rows with a packet since then: 15m, 2h, or a time of RFC 3339. They count everything; see
-    /// `--from`.
-    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
-    pub since: Option<String>,
-    /// What was counted from this minute on, from the ledger: 15m, 2h, or a time of RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
-    pub from: Option<String>,
-    /// What was counted until this minute.
-    #[arg(long, value_name = "TIME", value_parser = checked::<Since>)]
-    pub until: Option<String>,
+    /// What was counted in a period; else everything.
+    #[command(flatten)]
+    pub period: PeriodArgs,
     /// Read this ledger instead of asking a sensor.
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
@@ -329,12 +353,9 @@ pub struct AuditArgs {
     /// The ledger's file, instead of the configuration's.
     #[command(flatten)]
     pub file: LedgerFile,
-    /// From this minute on: 15m, 2h, or a time of RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<Since>,
-    /// Until then.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<Since>,
+    /// The period; without it everything.
+    #[command(flatten)]
+    pub period: PeriodArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -22,7 +22,7 @@ use self::leases::{Lease, Leases};
 use crate::{
     host::{Neighbour, neighbours},
     model::{DeviceId, DeviceKind, Mac, Whereabouts},
-    state::{DeviceState, Shared},
+    state::{DeviceState, Shared, State},
 };
 
 /// How often the tables are looked at. The kernel keeps a neighbour for a minute at least.
@@ -94,17 +94,27 @@ impl Follower {
         let state = self.shared.snapshot();
         let watched = state.coverage().iter().filter(|interface| interface.current().is_some());
         let links = watched.filter_map(|interface| Some(interface.link.as_ref()?.name.clone()));
-        let devices = state
-            .devices()
-            .map(DeviceState::info)
-            .filter(|info| matches!(info.kind, DeviceKind::Configured | DeviceKind::Unknown));
-        let known = devices.map(|info| Known {
-            id: info.id,
-            macs: info.macs.clone(),
-            configured: info.kind == DeviceKind::Configured,
-        });
-        (links.collect(), known.collect())
+        (links.collect(), known(&state))
     }
+}
+
+/// What the lease files alone know of a state's devices.
+pub(crate) fn by_leases(state: &State, files: Vec<PathBuf>) -> Table {
+    locate(&known(state), Vec::new(), &Leases::new(files).read())
+}
+
+/// The devices that can be told apart, with their addresses.
+fn known(state: &State) -> Vec<Known> {
+    let devices = state
+        .devices()
+        .map(DeviceState::info)
+        .filter(|info| matches!(info.kind, DeviceKind::Configured | DeviceKind::Unknown));
+    let known = devices.map(|info| Known {
+        id: info.id,
+        macs: info.macs.clone(),
+        configured: info.kind == DeviceKind::Configured,
+    });
+    known.collect()
 }
 
 /// What is known of each device, bounded for each and in all; configured ones come first, and of their

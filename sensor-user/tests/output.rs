@@ -17,7 +17,8 @@ fn a_closed_pipe_ends_no_command_with_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     // The listen address can't be had, so what `check` has to say is the same everywhere: no.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = format!("interfaces: [lo]\nledger: off\nlisten: {}\n", taken.local_addr().unwrap());
+    let config =
+        format!("interfaces: [lo]\nledger: off\nlisten: {}\n", taken.local_addr().unwrap());
     std::fs::write(dir.path().join("c.yaml"), config).unwrap();
     for (arguments, expected) in [
         ("completions bash", 0),

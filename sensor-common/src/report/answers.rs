@@ -12,8 +12,12 @@ pub struct DeviceList {
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,
-    /// Every device that was seen or is configured, by name.
+    /// Every device that was seen or is configured, by name; of a period, every one that was active in it.
     pub devices: Vec<DeviceSummary>,
+    /// The period that the devices' sums are of; missing where they are of everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub period: Option<Period>,
     /// The attribution that the licence of the geo data asks for.
     pub attribution: String,
 }
@@ -68,10 +72,16 @@ pub struct DestinationList {
     pub version: u32,
     /// When this state was taken (end of the last committed epoch).
     pub time: String,
+    /// The period that the rows are of; missing where they are of everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub period: Option<Period>,
     /// Rows that match.
     pub matched: u64,
     /// True where more rows match than `limit` lets through; those with the fewest bytes are missing.
     pub truncated: bool,
+    /// What all rows that match count, also those that are missing.
+    pub total: Total,
     /// The rows, by bytes, most first.
     pub destinations: Vec<DestinationRow>,
     /// Further rows, which may hold more of what was asked for: they were counted with less detail than that, because
@@ -82,12 +92,61 @@ pub struct DestinationList {
     pub attribution: String,
 }
 
+/// What some rows count together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Total {
+    /// Packets the devices sent.
+    pub tx_packets: u64,
+    /// Bytes the devices sent.
+    pub tx_bytes: u64,
+    /// Packets the devices received.
+    pub rx_packets: u64,
+    /// Bytes the devices received.
+    pub rx_bytes: u64,
+}
+
+/// A period, from a moment until right before another, and how well the ledger tells it apart.
+///
+/// An epoch counts in the period in which it ended. The ledger keeps the epochs of the last minute or so one by
+/// one, and older ones added up by minutes and hours, for each far end. Such a sum is never split: it counts in
+/// the period in which the last packet of it was. So adjacent periods always add up to the whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Period {
+    /// Its beginning, as it was asked for; without one, the first packet that is counted here.
+    pub from: String,
+    /// Its end, as it was asked for; without one, the end of the last epoch that the ledger has.
+    pub until: String,
+    /// Whether no sum that matches crosses its beginning or end, so that the rows are of this period exactly.
+    pub exact: bool,
+    /// The narrowest period around it that no sum crosses: its minutes, or hours, as a whole.
+    pub whole_from: String,
+    /// The end of that.
+    pub whole_until: String,
+    /// Packets of sums that match, are counted here, and began before the period did: some of them may have been
+    /// before it.
+    pub earlier_packets: u64,
+    /// Packets of sums that match, began before the end of the period and ended after it: they are not counted here,
+    /// and some of them may have been in it.
+    pub later_packets: u64,
+    /// From when on the ledger still has destinations; empty where it has them all. Older ones are only part of the
+    /// sums of all time.
+    pub kept_from: String,
+}
+
 /// A destination and whose it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DestinationRow {
     /// Name of the device.
     pub device: String,
+    /// Its MAC address, as in the report.
+    pub mac: String,
+    /// Its group; empty for none.
+    pub group: String,
+    /// Host names that it gave by DHCP, as in the report.
+    pub host_names: Vec<String>,
     /// The far end, as in the report.
     #[serde(flatten)]
     pub destination: Destination,
@@ -176,6 +235,8 @@ pub enum ErrorCode {
     UnknownDevice,
     /// The listener is asked for by a name that is not its own.
     Misdirected,
+    /// Neither a device nor a rule is of this group.
+    UnknownGroup,
     /// A user name and a password are needed.
     Unauthorized,
     /// There were too many requests.

@@ -157,7 +157,7 @@ fn read(path: &Path) {
             setup.clone(),
             &ledger::Patience::default(),
         )) {
-            serde_json::to_vec(&state.report(Detail::Address)).unwrap();
+            serde_json::to_vec(&state.state().report(Detail::Address)).unwrap();
         }
     }
     says_why_not(ledger::check(path));

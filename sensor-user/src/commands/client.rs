@@ -90,6 +90,11 @@ pub(super) struct Answer<T> {
     pub(super) text: String,
 }
 
+/// Nobody was there to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("no sensor answers at {0}; is `labgate run` running?")]
+pub(super) struct NoAnswer(String);
+
 /// What all forms have in common.
 #[derive(Deserialize)]
 struct Versioned {
@@ -133,9 +138,7 @@ impl Client {
             .map_err(|_elapsed| anyhow!("{url} has not answered within {} s", patience.as_secs()))?
             .map_err(|error| match trust::explained(&url, &error) {
                 Some(reason) => anyhow!(reason),
-                None => {
-                    error.context(format!("no sensor answers at {url}; is `labgate run` running?"))
-                }
+                None => error.context(NoAnswer(url.clone())),
             })?;
         if !status.is_success() {
             let text = body.unwrap_or_default();

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sensor_common::report::Audit;
 
-use super::terminal::print;
+use super::{period, terminal::print};
 use crate::{
     cli::{AuditArgs, LedgerCommand, LedgerFile},
     config,
@@ -22,8 +22,7 @@ use crate::{
 /// When there is no ledger, or it can't be read.
 pub fn audit(args: &AuditArgs) -> Result<()> {
     let path = file(&args.file)?;
-    let since = args.since.as_ref().map_or(0, |since| since.0);
-    let until = args.until.as_ref().map_or(u64::MAX, |until| until.0);
+    let (since, until) = period::bounds(&args.period)?;
     let audit = ledger::audit(&path, since, until)
         .with_context(|| format!("can't read the ledger {}", path.display()))?;
     print(|out| {

@@ -9,6 +9,7 @@ mod documents;
 mod init;
 mod instance;
 mod ledger;
+mod period;
 mod query;
 mod replay;
 mod rows;

@@ -1,8 +1,7 @@
 //! `labgate run`: build everything, then spawn, then drain.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},

@@ -126,9 +126,12 @@ mod tests {
 
     #[test]
     fn who_refuses_colors_gets_none() {
-        for (no_color, plain, expected) in
-            [(None, false, true), (Some(""), false, true), (Some("1"), false, false), (None, true, false)]
-        {
+        for (no_color, plain, expected) in [
+            (None, false, true),
+            (Some(""), false, true),
+            (Some("1"), false, false),
+            (None, true, false),
+        ] {
             let no_color = no_color.map(OsStr::new);
             assert_eq!(colors_are_wanted(no_color, plain), expected, "{no_color:?}, {plain}");
         }

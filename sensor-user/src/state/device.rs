@@ -108,7 +108,7 @@ impl DeviceState {
         total
     }
 
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&RowKey, &Row)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&RowKey, &Row)> {
         self.rows.iter()
     }
 

@@ -24,6 +24,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod timings;
+mod who;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,7 +39,7 @@ pub use self::{
     coverage::{Coverage, End, LinkState, Span},
     device::{Contact, DeviceState, Traffic},
     keeping::Keeping,
-    query::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef},
+    query::{AlertQuery, DestinationQuery, DeviceQuery},
     reloads::{Attempts, Reloaded},
     report::{Detail, rfc3339},
     rows::FoldedRows,
@@ -46,6 +47,7 @@ pub use self::{
     series::{Expirations, Folded, Label, Series},
     shared::{NotReady, Shared},
     timings::{StageTime, Timings},
+    who::{DeviceRef, OperatorRef},
 };
 pub(crate) use self::{
     places::{PlaceId, Places},

@@ -9,45 +9,16 @@ use std::{
 use ipnet::IpNet;
 use sensor_common::report::{
     AlertList, BooksAnswer, DestinationList, DestinationRow, DeviceList, DeviceSummary,
-    REPORT_VERSION,
+    REPORT_VERSION, Total,
 };
 
 use super::{
-    Alert, Contact, Detail, DeviceState, Places, Rule, State,
+    Alert, Contact, Detail, DeviceRef, DeviceState, OperatorRef, Places, Rule, State,
     report::{DestinationKey, Destinations, destination_report, destinations_of, texts},
     rfc3339,
     rows::{Row, RowKey},
 };
-use crate::model::{Attribution, Country, DeviceId, DeviceInfo, Mac, Protocol};
-
-/// A device by its name or one of its MAC addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceRef {
-    name: String,
-    mac: Option<Mac>,
-}
-
-impl DeviceRef {
-    /// What a user typed.
-    pub fn new(typed: &str) -> Self {
-        Self { name: typed.to_owned(), mac: typed.parse().ok() }
-    }
-
-    /// What the user typed.
-    pub fn typed(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether it is a MAC address; of a device that may not have been seen yet.
-    pub const fn is_mac(&self) -> bool {
-        self.mac.is_some()
-    }
-
-    /// Whether it is this one.
-    pub(crate) fn is(&self, device: &DeviceInfo) -> bool {
-        *device.name == self.name || self.mac.is_some_and(|mac| device.macs.contains(&mac))
-    }
-}
+use crate::model::{Attribution, Country, DeviceId, Protocol};
 
 /// Which devices; a `None` leaves all through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,8 +29,8 @@ pub struct DeviceQuery {
     pub group: Option<String>,
     /// Devices that were in contact with it.
     pub country: Option<Country>,
-    /// Devices with a packet at or after it, Unix time in nanoseconds.
-    pub since: Option<u64>,
+    /// What was counted from a moment on until right before another, Unix time in nanoseconds; else everything.
+    pub period: Option<(u64, u64)>,
 }
 
 /// Which destinations; a `None` leaves all through.
@@ -67,19 +38,21 @@ pub struct DeviceQuery {
 pub struct DestinationQuery {
     /// Of one device.
     pub device: Option<DeviceRef>,
+    /// Of devices of this group.
+    pub group: Option<String>,
     /// There.
     pub country: Option<Country>,
     /// Of this autonomous system; 0 for none.
     pub asn: Option<u32>,
+    /// Of this operator.
+    pub operator: Option<OperatorRef>,
     /// Over this protocol.
     pub protocol: Option<Protocol>,
     /// At this port; 0 for none.
     pub port: Option<u16>,
     /// Inside this network. Where the address was not kept, the whole prefix has to lie inside.
     pub within: Option<IpNet>,
-    /// Rows with a packet at or after it, Unix time in nanoseconds. They count everything.
-    pub since: Option<u64>,
-    /// What was counted from a minute on until another, Unix time in nanoseconds; else everything.
+    /// What was counted from a moment on until right before another, Unix time in nanoseconds; else everything.
     pub period: Option<(u64, u64)>,
     /// How fine the rows are.
     pub detail: Detail,
@@ -105,11 +78,6 @@ pub struct AlertQuery {
 }
 
 impl State {
-    /// Whether there is such a device.
-    pub fn has_device(&self, device: &DeviceRef) -> bool {
-        self.devices().any(|known| device.is(known.info()))
-    }
-
     /// The devices with totals in place of their destinations, by name.
     pub fn device_list(&self, query: &DeviceQuery) -> DeviceList {
         let mut alerts = HashMap::<DeviceId, u64>::new();
@@ -125,13 +93,9 @@ impl State {
                 let touched = |country| countries_of(device, &self.places).contains(&country);
                 query.country.is_none_or(touched)
             })
-            .filter_map(|device| {
-                let contact = contact_of(device);
-                let recent = is_since(contact.map(|contact| contact.last), query.since);
-                recent.then(|| {
-                    let alerts = alerts.get(&device.info().id).copied().unwrap_or_default();
-                    self.device_summary(device, contact, alerts)
-                })
+            .map(|device| {
+                let alerts = alerts.get(&device.info().id).copied().unwrap_or_default();
+                self.device_summary(device, contact_of(device), alerts)
             })
             .collect();
         devices.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
@@ -139,6 +103,7 @@ impl State {
             version: REPORT_VERSION,
             time: rfc3339(self.ended),
             devices,
+            period: None,
             attribution: self.setup.attribution.clone(),
         }
     }
@@ -176,22 +141,24 @@ impl State {
 
     /// The destinations of all devices, by bytes, most first.
     pub fn destination_list(&self, query: &DestinationQuery) -> DestinationList {
-        let mut rows = TopRows { limit: query.limit, rows: Vec::new(), matched: 0 };
-        for device in self.devices_of(query.device.as_ref()) {
+        let mut rows =
+            TopRows { limit: query.limit, rows: Vec::new(), matched: 0, total: Total::default() };
+        let is_in_group = |device: &&DeviceState| {
+            query.group.as_ref().is_none_or(|group| *device.info().group == **group)
+        };
+        for device in self.devices_of(query.device.as_ref()).filter(is_in_group) {
             let keep = |place: &Attribution, key: &RowKey| query.is_for(place, key);
-            rows.add(
-                device,
-                destinations_of(device, query.detail, &self.places, keep),
-                query.since,
-            );
+            rows.add(device, destinations_of(device, query.detail, &self.places, keep));
         }
-        let matched = rows.matched;
-        let rows = rows.finish();
+        let (matched, total) = (rows.matched, rows.total);
+        let rows = rows.finish(self);
         DestinationList {
             version: REPORT_VERSION,
             time: rfc3339(self.ended),
+            period: None,
             matched,
             truncated: (rows.len() as u64) < matched,
+            total,
             destinations: rows,
             possible: self.possible(query),
             attribution: self.setup.attribution.clone(),
@@ -200,23 +167,24 @@ impl State {
 
     /// Rows that were counted with less detail than a query asks for, and may hold more of it.
     fn possible(&self, query: &DestinationQuery) -> Vec<DestinationRow> {
-        let mut rows = TopRows { limit: query.limit, rows: Vec::new(), matched: 0 };
-        for device in self.devices_of(query.device.as_ref()) {
+        let mut rows =
+            TopRows { limit: query.limit, rows: Vec::new(), matched: 0, total: Total::default() };
+        let is_in_group = |device: &&DeviceState| {
+            query.group.as_ref().is_none_or(|group| *device.info().group == **group)
+        };
+        for device in self.devices_of(query.device.as_ref()).filter(is_in_group) {
             let keep = |place: &Attribution, key: &RowKey| query.may_be_for(place, key);
-            rows.add(
-                device,
-                destinations_of(device, Detail::Prefix, &self.places, keep),
-                query.since,
-            );
+            rows.add(device, destinations_of(device, Detail::Prefix, &self.places, keep));
         }
-        rows.finish()
+        rows.finish(self)
     }
 
     /// The alerts, oldest first; where there are too many, the newest.
     pub fn alert_list(&self, query: &AlertQuery) -> AlertList {
+        let device = query.device.as_ref().map(|device| self.resolved(device));
         let is_asked = |alert: &Alert| {
             let info = self.devices.get(&alert.device).map(DeviceState::info);
-            query.device.as_ref().is_none_or(|asked| info.is_some_and(|info| asked.is(info)))
+            device.as_ref().is_none_or(|asked| info.is_some_and(|info| asked.is(info)))
         };
         let mut alerts: Vec<_> = self
             .alerts()
@@ -249,7 +217,9 @@ impl State {
     }
 
     fn devices_of(&self, device: Option<&DeviceRef>) -> impl Iterator<Item = &DeviceState> {
-        self.devices().filter(move |known| device.is_none_or(|device| device.is(known.info())))
+        let device = device.map(|device| self.resolved(device));
+        self.devices()
+            .filter(move |known| device.as_ref().is_none_or(|device| device.is(known.info())))
     }
 }
 
@@ -257,6 +227,7 @@ impl DestinationQuery {
     fn is_for(&self, place: &Attribution, key: &RowKey) -> bool {
         self.country.is_none_or(|country| place.country == country)
             && self.asn.is_none_or(|asn| place.asn == asn)
+            && self.operator.as_ref().is_none_or(|operator| operator.is(place))
             && self.protocol.is_none_or(|protocol| key.protocol == protocol)
             && self.port.is_none_or(|port| key.far.map_or(0, |far| far.port) == port)
             && self.within.is_none_or(|net| lies_within(place, key, &net))
@@ -276,6 +247,10 @@ impl DestinationQuery {
         };
         self.country.is_none_or(|country| is_anywhere || place.country == country)
             && self.asn.is_none_or(|asn| place.asn == asn || (has_address && !has_operator))
+            && self
+                .operator
+                .as_ref()
+                .is_none_or(|operator| operator.is(place) || (has_address && !has_operator))
             && self.protocol.is_none_or(|protocol| {
                 key.protocol == protocol || key.protocol == Protocol::Unknown
             })
@@ -311,35 +286,48 @@ fn contact_of(device: &DeviceState) -> Option<Contact> {
 /// The rows with the most bytes. Never holds more than twice the limit and one device's.
 struct TopRows<'a> {
     limit: usize,
-    rows: Vec<(Rank<'a>, Row)>,
+    rows: Vec<(Rank<'a>, Row, &'a DeviceState)>,
     matched: u64,
+    total: Total,
 }
 
 /// Orders rows, and tells them all apart.
 type Rank<'a> = (Reverse<u64>, &'a str, DeviceId, DestinationKey<'a>);
 
 impl<'a> TopRows<'a> {
-    fn add(&mut self, device: &'a DeviceState, rows: Destinations<'a>, since: Option<u64>) {
+    fn add(&mut self, device: &'a DeviceState, rows: Destinations<'a>) {
         let info = device.info();
-        let before = self.rows.len();
-        let recent = rows.into_iter().filter(|(_, row)| is_since(Some(row.contact.last), since));
-        self.rows.extend(recent.map(|(key, row)| {
-            ((Reverse(row.traffic.tx.bytes + row.traffic.rx.bytes), &*info.name, info.id, key), row)
+        self.matched += rows.len() as u64;
+        for Row { traffic, .. } in rows.values() {
+            for (sum, more) in [
+                (&mut self.total.tx_packets, traffic.tx.packets),
+                (&mut self.total.tx_bytes, traffic.tx.bytes),
+                (&mut self.total.rx_packets, traffic.rx.packets),
+                (&mut self.total.rx_bytes, traffic.rx.bytes),
+            ] {
+                *sum = sum.saturating_add(more);
+            }
+        }
+        self.rows.extend(rows.into_iter().map(|(key, row)| {
+            let bytes = row.traffic.tx.bytes.saturating_add(row.traffic.rx.bytes);
+            ((Reverse(bytes), &*info.name, info.id, key), row, device)
         }));
-        self.matched += (self.rows.len() - before) as u64;
         if self.rows.len() > 2 * self.limit {
-            self.rows.select_nth_unstable_by(self.limit, |(a, _), (b, _)| a.cmp(b));
+            self.rows.select_nth_unstable_by(self.limit, |(a, ..), (b, ..)| a.cmp(b));
             self.rows.truncate(self.limit);
         }
     }
 
-    fn finish(mut self) -> Vec<DestinationRow> {
-        self.rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    fn finish(mut self, state: &State) -> Vec<DestinationRow> {
+        self.rows.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
         self.rows
             .iter()
             .take(self.limit)
-            .map(|((_, device, _, key), row)| DestinationRow {
-                device: (*device).to_owned(),
+            .map(|((_, name, _, key), row, device)| DestinationRow {
+                device: (*name).to_owned(),
+                mac: device.info().mac_list(),
+                group: device.info().group.to_string(),
+                host_names: texts(&state.whereabouts_of(device).host_names),
                 destination: destination_report(key, row),
             })
             .collect()

@@ -10,6 +10,7 @@ use std::{
 use ipnet::IpNet;
 use sensor_common::report::{
     Alert, Books, Coverage, Database, Destination, Device, Interface, REPORT_VERSION, Report,
+    encryption,
 };
 use serde::{Deserialize, Serialize};
 
@@ -233,13 +234,15 @@ fn device_report(
 }
 
 pub(super) fn destination_report(key: &DestinationKey<'_>, row: &Row) -> Destination {
+    let protocol = key.protocol.to_string();
     Destination {
+        encryption: encryption(&protocol, key.port).to_owned(),
         country: key.country.to_string(),
         asn: key.asn,
         operator: key.operator.to_owned(),
         prefix: key.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
         network: key.network.to_owned(),
-        protocol: key.protocol.to_string(),
+        protocol,
         port: key.port,
         // What the gateway sent in the far end's name is no word of it.
         answered: row.traffic.rx.packets > 0 && !matches!(key.protocol, Protocol::Rejected(_)),

@@ -127,7 +127,7 @@ impl State {
         }
     }
 
-    /// The end of what is in here, Unix time in nanoseconds.
+    /// Sets the end of what is in here, Unix time in nanoseconds.
     pub(crate) const fn set_end(&mut self, ended: u64) {
         self.ended = ended;
     }

@@ -65,7 +65,7 @@ fn devices_and_destinations_can_be_asked_for() {
     let (csv, said, _) = ask(&format!("labgate query {filter} --detail address --format csv"));
     let lines: Vec<_> = csv.split("\r\n").collect();
     let head = "device,country,asn,operator,prefix,protocol,port,address,vlan,tx_packets,tx_bytes,\
-                rx_packets,rx_bytes,first_seen,last_seen";
+                rx_packets,rx_bytes,first_seen,last_seen,mac,group,host_names,network,answered,encryption";
     assert_eq!(lines[0], head);
     assert!(lines[1].starts_with("galaxy,IN,"), "{csv}");
     assert!(lines[1].contains(",udp,9,13.126.5.5,0,3,141,0,0,2"), "{csv}");
@@ -86,10 +86,17 @@ fn devices_and_destinations_can_be_asked_for() {
 
     // What goes wrong, and what doesn't.
     for (line, expected, hint) in [
-        ("labgate query --country China", 2, "alpha-2"),
-        ("labgate query --since yesterday", 2, "15m"),
+        ("labgate query --country Chinna", 2, "alpha-2"),
+        ("labgate query --since tomorrow", 2, "15m"),
+        ("labgate query --tz Europe/Nowhere", 2, "Europe/Berlin"),
+        ("labgate query --since yesterday --until yesterday", 1, "until `today`"),
+        ("labgate query --group phonez", 1, "`phonez`"),
         ("labgate query --format xml", 2, "csv"),
-        ("labgate query --device galaxi", 1, "no device is named `galaxi`"),
+        (
+            "labgate query --device galaxi",
+            1,
+            "no device has the name, address or host name `galaxi`",
+        ),
         ("labgate query --limit 100000 | (exec <&-; sleep 1)", 0, ""),
     ] {
         let (_, said, code) = ask(line);
@@ -97,4 +104,17 @@ fn devices_and_destinations_can_be_asked_for() {
         assert!(said.contains(hint) && !said.contains("panicked"), "{line}: {said}");
     }
     sensor.stop();
+
+    // What it kept answers without it.
+    let kept = format!("labgate query {filter} --format json");
+    let (json, said, code) = ask(&kept);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("no sensor answers; this is what its ledger has"), "{said}");
+    let list: DestinationList = serde_json::from_str(&json).unwrap();
+    assert_eq!(list.destinations[0].destination.tx_packets, 3);
+    let (table, said, code) = ask("labgate devices --since 1h --tz Asia/Kolkata");
+    assert!(
+        table.contains("galaxy") && table.contains("(Asia/Kolkata)"),
+        "{code:?} {said}: {table}"
+    );
 }

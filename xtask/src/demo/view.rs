@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use sensor_common::report::{Destination, Report};
+use sensor_common::report::{Destination, Report, UNENCRYPTED};
 
 use crate::stack::Notified;
 
@@ -139,8 +139,7 @@ fn places(rows: &[Destination]) -> BTreeMap<Place<'_>, Sum> {
     for row in rows.iter().filter(|row| row.country.starts_with(|c: char| c.is_ascii_uppercase())) {
         let place = Place { country: &row.country, operator: &row.operator, prefix: &row.prefix };
         let sum = sums.entry(place).or_default();
-        let clear =
-            if (row.protocol.as_str(), row.port) == ("tcp", 80) { " unencrypted" } else { "" };
+        let clear = if row.encryption == UNENCRYPTED { " unencrypted" } else { "" };
         let over = match row.port {
             0 => row.protocol.clone(),
             port => format!("{}/{port}{clear}", row.protocol),
@@ -233,6 +232,7 @@ mod tests {
             country: country.to_owned(),
             protocol: "tcp".to_owned(),
             port,
+            encryption: sensor_common::report::encryption("tcp", port).to_owned(),
             tx_bytes,
             ..Destination::default()
         };

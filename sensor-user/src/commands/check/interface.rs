@@ -1,6 +1,6 @@
 //! One interface: what it is, where LabGate would attach and why, and what may spoil the counts.
 
-use super::Findings;
+use super::{super::terminal::say, Findings};
 use crate::{
     config::{AttachMode, InterfaceConfig, TcAttach, WhenXdpIsTaken},
     host::{Driver, Host, Kind, Link, TcHook, driver},

@@ -39,7 +39,7 @@ impl Findings {
 
     /// What `run` would start with, and count something else than is meant.
     fn mistake(&mut self, error: impl Display) {
-        println!("problem: {error}");
+        say!("problem: {error}");
         self.mistakes += 1;
     }
 
@@ -110,11 +110,7 @@ fn adopted(config: &Config, findings: &mut Findings) {
                 findings.warning(warning);
             }
             if !adopted.devices().is_empty() {
-                say!(
-                    "devices: {} adopted, in {}",
-                    adopted.devices().len(),
-                    file.path().display()
-                );
+                say!("devices: {} adopted, in {}", adopted.devices().len(), file.path().display());
             }
         }
         Err(error) => findings.warning(format!("adopted devices would be unknown: {error}")),

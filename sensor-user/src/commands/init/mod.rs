@@ -117,7 +117,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     file.as_file().sync_all().with_context(cannot)?;
     if force {
         if let Some(copy) = keep_copy(path).with_context(cannot)? {
-            println!("kept: the file that was there, as {}", copy.display());
+            say!("kept: the file that was there, as {}", copy.display());
         }
         file.persist(path).with_context(cannot)?;
         return Ok(());

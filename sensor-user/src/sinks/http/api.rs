@@ -18,13 +18,15 @@ use utoipa::OpenApi;
 use super::{
     App,
     parameters::{
-        AlertParameters, DestinationParameters, DeviceParameters, Nothing, Parameters,
-        StatusParameters,
+        AlertParameters, DestinationParameters, DeviceParameters, NoPeriod, Nothing, Parameters,
+        StatusParameters, now,
     },
     problem::{Problem, Problems, shown},
 };
-use crate::sinks::ledger::{self, LedgerError, Patience};
-use crate::state::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef, State};
+use crate::{
+    sinks::ledger::{self, LedgerError, Patience, Period},
+    state::{AlertQuery, DestinationQuery, DeviceQuery, DeviceRef, State},
+};
 
 const JSON: &str = "application/json";
 
@@ -82,11 +84,26 @@ async fn devices(
     Extension(app): Extension<App>,
     Parameters(parameters): Parameters<DeviceParameters>,
 ) -> Response {
-    let query = DeviceQuery::from(parameters);
-    app.render(move |app| {
+    let query = match parameters.query(&now()) {
+        Ok(query) => query,
+        Err(error) => return no_period(&error).into_response(),
+    };
+    let Some(period) = query.period else {
+        let answer = move |app: &App| {
+            let state = app.shared.snapshot();
+            require_device(&state, query.device.as_ref())?;
+            require_group(&state, query.group.as_deref())?;
+            json(app, &state.device_list(&query))
+        };
+        return app.render(answer).await;
+    };
+    app.ask_ledger(move |app, patience| {
         let state = app.shared.snapshot();
         require_device(&state, query.device.as_ref())?;
-        json(app, &state.device_list(&query))
+        require_group(&state, query.group.as_deref())?;
+        let device = query.device.as_ref().map(|device| state.resolved(device));
+        let period = of_period(&state, period, device.as_ref(), patience)?;
+        json(app, &period.device_list(&DeviceQuery { device, ..query }))
     })
     .await
 }
@@ -98,11 +115,15 @@ async fn destinations(
     Extension(app): Extension<App>,
     Parameters(parameters): Parameters<DestinationParameters>,
 ) -> Response {
-    let query = DestinationQuery::from(parameters);
+    let query = match parameters.query(&now()) {
+        Ok(query) => query,
+        Err(error) => return no_period(&error).into_response(),
+    };
     let Some(period) = query.period else {
         let answer = move |app: &App| {
             let state = app.shared.snapshot();
             require_device(&state, query.device.as_ref())?;
+            require_group(&state, query.group.as_deref())?;
             json(app, &state.destination_list(&query))
         };
         return app.render(answer).await;
@@ -110,8 +131,10 @@ async fn destinations(
     app.ask_ledger(move |app, patience| {
         let state = app.shared.snapshot();
         require_device(&state, query.device.as_ref())?;
-        let state = of_period(&state, period, query.device.as_ref(), patience)?;
-        json(app, &state.destination_list(&query))
+        require_group(&state, query.group.as_deref())?;
+        let device = query.device.as_ref().map(|device| state.resolved(device));
+        let period = of_period(&state, period, device.as_ref(), patience)?;
+        json(app, &period.destination_list(&DestinationQuery { device, ..query }))
     })
     .await
 }
@@ -157,21 +180,25 @@ fn of_period(
     period: (u64, u64),
     device: Option<&DeviceRef>,
     patience: &Patience,
-) -> Result<State, Problem> {
+) -> Result<Period, Problem> {
     let Some(keeping) = state.keeping() else {
         let message = "the sensor keeps no ledger (`ledger: off`), so it knows of no period";
-        let parameter = if period.0 == 0 { "until" } else { "from" };
+        let parameter = if period.0 == 0 { "until" } else { "since" };
         return Err(Problem::new(ErrorCode::BadParameter, message).with_parameter(parameter));
     };
-    ledger::period(&keeping.path, period, device, state.setup().clone(), patience).map_err(
-        |error| {
+    ledger::period(&keeping.path, period, device, state.setup().clone(), patience)
+        .map(|period| period.known_as_in(state))
+        .map_err(|error| {
             let code = match error {
                 LedgerError::Stopped => ErrorCode::Busy,
                 _ => ErrorCode::Internal,
             };
             Problem::new(code, format!("the ledger: {error}"))
-        },
-    )
+        })
+}
+
+fn no_period(error: &NoPeriod) -> Problem {
+    Problem::new(ErrorCode::BadParameter, error.to_string()).with_parameter("until")
 }
 
 fn json(app: &App, answer: &impl Serialize) -> Result<Response, Problem> {
@@ -187,7 +214,21 @@ fn require_device(state: &State, device: Option<&DeviceRef>) -> Result<(), Probl
     if device.is_mac() || state.epochs() == 0 || state.has_device(device) {
         return Ok(());
     }
-    let message =
-        format!("no device is named `{}`; /api/v1/devices lists them", shown(device.typed()));
+    let message = format!(
+        "no device has the name, address or host name `{}`; /api/v1/devices lists them",
+        shown(device.typed())
+    );
     Err(Problem::new(ErrorCode::UnknownDevice, message).with_parameter("device"))
+}
+
+/// A group of which there is no device and no rule is a slip, too.
+fn require_group(state: &State, group: Option<&str>) -> Result<(), Problem> {
+    let Some(group) = group.filter(|group| state.epochs() > 0 && !state.has_group(group)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "no device is in a group `{}`, and the policy has none of that name; /api/v1/devices has them",
+        shown(group)
+    );
+    Err(Problem::new(ErrorCode::UnknownGroup, message).with_parameter("group"))
 }

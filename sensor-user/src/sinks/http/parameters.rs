@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use percent_encoding::percent_decode_str;
 use sensor_common::report::ErrorCode;
 use serde::{
@@ -13,7 +14,10 @@ use utoipa::IntoParams;
 
 use super::{
     problem::{Problem, shown},
-    values::{Asn, Device, Group, Limit, Over, Place, RuleName, Severity, Since, Within},
+    values::{
+        Asn, Device, Group, Limit, Operator, Over, Place, RuleName, Severity, Since, Until, When,
+        Within,
+    },
 };
 use crate::state::{AlertQuery, DestinationQuery, Detail, DeviceQuery};
 
@@ -35,7 +39,7 @@ pub(super) struct StatusParameters {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeviceParameters {
-    /// One device, by its name or one of its MAC addresses.
+    /// One device, by its name or one of its MAC addresses; else by an IP address or host name that it has now.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     device: Option<Device>,
@@ -43,27 +47,36 @@ pub(super) struct DeviceParameters {
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     group: Option<Group>,
-    /// Devices that were in contact with this country (ISO 3166 alpha-2, `ZZ` without an entry) or
-    /// class of special-purpose range (`private`, `multicast`, ...).
+    /// Devices that were in contact with this country (ISO 3166 alpha-2 in any case, or its English name; `ZZ`
+    /// without an entry) or class of special-purpose range (`private`, `multicast`, ...).
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     country: Option<Place>,
-    /// Devices with a packet at or after this time: RFC 3339, or a duration before now.
+    /// Devices that were active from this time on, with what they sent and received since, from the ledger: RFC
+    /// 3339, a duration before now, or a day or time in UTC such as `yesterday` or `22:00`. Else everything.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     since: Option<Since>,
+    /// Right before this time.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(inline)]
+    until: Option<Until>,
 }
 
 /// Of `/api/v1/destinations`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DestinationParameters {
-    /// Of one device, by its name or one of its MAC addresses.
+    /// Of one device, by its name or one of its MAC addresses; else by an IP address or host name that it has now.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     device: Option<Device>,
-    /// In this country (ISO 3166 alpha-2, `ZZ` without an entry) or class of special-purpose range
-    /// (`private`, `multicast`, ...).
+    /// Of the devices of this group.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(inline)]
+    group: Option<Group>,
+    /// In this country (ISO 3166 alpha-2 in any case, or its English name; `ZZ` without an entry) or class of
+    /// special-purpose range (`private`, `multicast`, ...).
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     country: Option<Place>,
@@ -71,7 +84,11 @@ pub(super) struct DestinationParameters {
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     asn: Option<Asn>,
-    /// Over this protocol: as the rows have it, or the number of an IP protocol.
+    /// Of this operator: its AS number, or a part of its name in any case.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(inline)]
+    operator: Option<Operator>,
+    /// Over this protocol: as the rows have it, in any case, or the number of an IP protocol.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     protocol: Option<Over>,
@@ -84,19 +101,19 @@ pub(super) struct DestinationParameters {
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     prefix: Option<Within>,
-    /// Rows with a packet at or after this time: RFC 3339, or a duration before now. What they count
-    /// is everything; see `from`.
+    /// What was counted from this time on, from the ledger: RFC 3339, a duration before now, or a day or time in
+    /// UTC such as `yesterday` or `22:00`. Without it and `until` everything.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     since: Option<Since>,
-    /// What was counted from this minute on: RFC 3339, or a duration before now. It is read from the ledger.
+    /// The same as `since`. Where both are given the later one holds.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     from: Option<Since>,
-    /// What was counted until this minute.
+    /// What was counted right before this time. The answer's `period` says what it could be told apart by.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
-    until: Option<Since>,
+    until: Option<Until>,
     /// How fine the rows are: by prefix, or by far address and VLAN.
     #[serde(default)]
     #[param(inline)]
@@ -111,7 +128,7 @@ pub(super) struct DestinationParameters {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AlertParameters {
-    /// Of one device, by its name or one of its MAC addresses.
+    /// Of one device, by its name or one of its MAC addresses; else by an IP address or host name that it has now.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     device: Option<Device>,
@@ -127,7 +144,7 @@ pub(super) struct AlertParameters {
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     country: Option<Place>,
-    /// Raised at or after this time: RFC 3339, or a duration before now.
+    /// Raised from this time on: RFC 3339, a duration before now, or a day or time in UTC such as `yesterday`.
     #[serde(default, deserialize_with = "parsed")]
     #[param(inline)]
     since: Option<Since>,
@@ -137,33 +154,60 @@ pub(super) struct AlertParameters {
     limit: Option<Limit>,
 }
 
-impl From<DeviceParameters> for DeviceQuery {
-    fn from(typed: DeviceParameters) -> Self {
-        Self {
-            device: typed.device.map(|device| device.0),
-            group: typed.group.map(|group| group.0),
-            country: typed.country.map(|country| country.0),
-            since: typed.since.map(|since| since.0),
-        }
+/// What is wrong with a period.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the period ends before it begins, or at its beginning; a day is its first moment, so yesterday as a whole is \
+     since `yesterday` until `today`"
+)]
+pub(crate) struct NoPeriod;
+
+/// From the first moment until right before the second, Unix time in nanoseconds; nothing, where neither is given.
+fn period(
+    since: Option<&When>,
+    until: Option<&When>,
+    now: &Zoned,
+) -> Result<Option<(u64, u64)>, NoPeriod> {
+    if since.is_none() && until.is_none() {
+        return Ok(None);
+    }
+    let period =
+        (since.map_or(0, |since| since.at(now)), until.map_or(u64::MAX, |until| until.at(now)));
+    if period.0 < period.1 { Ok(Some(period)) } else { Err(NoPeriod) }
+}
+
+impl DeviceParameters {
+    /// What is asked at a moment.
+    pub(super) fn query(self, now: &Zoned) -> Result<DeviceQuery, NoPeriod> {
+        let (since, until) = (self.since.map(|since| since.0), self.until.map(|until| until.0));
+        Ok(DeviceQuery {
+            device: self.device.map(|device| device.0),
+            group: self.group.map(|group| group.0),
+            country: self.country.map(|country| country.0),
+            period: period(since.as_ref(), until.as_ref(), now)?,
+        })
     }
 }
 
-impl From<DestinationParameters> for DestinationQuery {
-    fn from(typed: DestinationParameters) -> Self {
-        Self {
-            device: typed.device.map(|device| device.0),
-            country: typed.country.map(|country| country.0),
-            asn: typed.asn.map(|asn| asn.0),
-            protocol: typed.protocol.map(|protocol| protocol.0),
-            port: typed.port,
-            within: typed.prefix.map(|prefix| prefix.0),
-            since: typed.since.map(|since| since.0),
-            period: (typed.from.is_some() || typed.until.is_some()).then(|| {
-                (typed.from.map_or(0, |from| from.0), typed.until.map_or(u64::MAX, |until| until.0))
-            }),
-            detail: typed.detail,
-            limit: typed.limit.unwrap_or_default().0 as usize,
-        }
+impl DestinationParameters {
+    /// What is asked at a moment.
+    pub(super) fn query(self, now: &Zoned) -> Result<DestinationQuery, NoPeriod> {
+        let since = [self.since, self.from].into_iter().flatten().map(|since| since.0);
+        let since = since.max_by_key(|since| since.at(now));
+        let until = self.until.map(|until| until.0);
+        Ok(DestinationQuery {
+            device: self.device.map(|device| device.0),
+            group: self.group.map(|group| group.0),
+            country: self.country.map(|country| country.0),
+            asn: self.asn.map(|asn| asn.0),
+            operator: self.operator.map(|operator| operator.0),
+            protocol: self.protocol.map(|protocol| protocol.0),
+            port: self.port,
+            within: self.prefix.map(|prefix| prefix.0),
+            period: period(since.as_ref(), until.as_ref(), now)?,
+            detail: self.detail,
+            limit: self.limit.unwrap_or_default().0 as usize,
+        })
     }
 }
 
@@ -174,10 +218,15 @@ impl From<AlertParameters> for AlertQuery {
             rule: typed.rule.map(|rule| rule.0),
             severity: typed.severity.map(|severity| severity.0),
             country: typed.country.map(|country| country.0),
-            since: typed.since.map(|since| since.0),
+            since: typed.since.map(|since| since.0.at(&now())),
             limit: typed.limit.unwrap_or_default().0 as usize,
         }
     }
+}
+
+/// This moment, in the zone that the API speaks of.
+pub(super) fn now() -> Zoned {
+    Timestamp::now().to_zoned(TimeZone::UTC)
 }
 
 /// The query that the command line has typed.
@@ -186,11 +235,24 @@ impl From<AlertParameters> for AlertQuery {
 ///
 /// What is wrong with it.
 pub(crate) fn destination_query(typed: &[(&str, String)]) -> Result<DestinationQuery, String> {
+    let parameters: DestinationParameters = typed_parameters(typed)?;
+    parameters.query(&now()).map_err(|error| error.to_string())
+}
+
+/// The same for devices.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn device_query(typed: &[(&str, String)]) -> Result<DeviceQuery, String> {
+    let parameters: DeviceParameters = typed_parameters(typed)?;
+    parameters.query(&now()).map_err(|error| error.to_string())
+}
+
+fn typed_parameters<T: DeserializeOwned>(typed: &[(&str, String)]) -> Result<T, String> {
     let pairs = typed.iter().map(|(name, value)| (*name, value.as_str()));
     let pairs = MapDeserializer::<_, serde::de::value::Error>::new(pairs);
-    let parameters =
-        DestinationParameters::deserialize(pairs).map_err(|error| error.to_string())?;
-    Ok(parameters.into())
+    T::deserialize(pairs).map_err(|error| error.to_string())
 }
 
 /// Reads a value with its [`FromStr`].

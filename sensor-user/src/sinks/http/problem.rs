@@ -33,7 +33,9 @@ impl Problem {
             | ErrorCode::RepeatedParameter
             | ErrorCode::BadParameter => StatusCode::BAD_REQUEST,
             ErrorCode::TooLong => StatusCode::URI_TOO_LONG,
-            ErrorCode::NotFound | ErrorCode::UnknownDevice => StatusCode::NOT_FOUND,
+            ErrorCode::NotFound | ErrorCode::UnknownDevice | ErrorCode::UnknownGroup => {
+                StatusCode::NOT_FOUND
+            }
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -1,28 +1,26 @@
 //! Values that a query may have: how each is read, and how it is described. The command line reads
 //! them with the same code before it asks.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeSet,
-    net::IpAddr,
-    str::FromStr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod country;
+mod when;
+
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         ObjectBuilder, RefOr, Schema,
-        schema::{AnyOfBuilder, KnownFormat, SchemaFormat, SchemaType, Type},
+        schema::{SchemaType, Type},
     },
 };
 
+pub(crate) use self::when::{When, Zone};
 use crate::{
-    config::{country_codes, parse_country},
+    config::country_codes,
     join::special,
     model::{Country, Protocol},
-    state::{DeviceRef, Rule},
+    state::{DeviceRef, OperatorRef, Rule},
 };
 
 /// Longest name in a query, in characters; a configured one has at most 64.
@@ -69,7 +67,7 @@ macro_rules! value {
 }
 
 value! {
-    /// Name or MAC address of a device.
+    /// Name, MAC address, IP address or host name of a device.
     Device(DeviceRef),
     |typed| name(typed).map(DeviceRef::new),
     text().max_length(Some(MAX_NAME)).examples(["redmi-1s", "02:1a:2b:3c:4d:5e"])
@@ -85,18 +83,30 @@ value! {
 value! {
     /// A country, or a class of special-purpose range.
     Place(Country),
-    place,
+    country::place,
     text().enum_values(Some(country_codes().chain(classes()))).examples(["CN", "ZZ", "private"])
 }
 
 value! {
-    /// Number of an autonomous system; 0 for none.
+    /// Number of an autonomous system, with or without `AS` before it; 0 for none.
     Asn(u32),
-    |typed| typed.parse().map_err(|_no_number| format!("write a number from 0 to {}", u32::MAX).into()),
+    |typed| as_number(typed).ok_or_else(|| {
+        format!("write a number from 0 to {}, with or without AS before it", u32::MAX).into()
+    }),
     ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::Integer))
         .minimum(Some(0))
         .maximum(Some(u32::MAX))
+}
+
+value! {
+    /// A network operator: its AS number, or a part of its name.
+    Operator(OperatorRef),
+    |typed| {
+        let part = || name(typed).map(|name| OperatorRef::Named(name.to_lowercase()));
+        as_number(typed).map_or_else(part, |asn| Ok(OperatorRef::Number(asn)))
+    },
+    text().max_length(Some(MAX_NAME)).examples(["AS4134", "4134", "amazon"])
 }
 
 value! {
@@ -122,13 +132,20 @@ value! {
 }
 
 value! {
-    /// A point in time, Unix time in nanoseconds.
-    Since(u64),
-    since,
-    AnyOfBuilder::new()
-        .item(text().pattern(Some(duration_pattern())))
-        .item(text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
-        .examples(["15m", "1h 30m", "2026-01-01T05:30:00+05:30", "2026-01-01T00:00:00.500Z"])
+    /// Where a period begins.
+    Since(When),
+    str::parse,
+    when::schema([
+        "15m", "1h 30m", "yesterday", "yesterday 22:00", "2026-01-01", "2026-01-01T05:30:00+05:30",
+        "2026-01-01T00:00:00.500Z",
+    ])
+}
+
+value! {
+    /// Where a period ends: right before it.
+    Until(When),
+    str::parse,
+    when::schema(["now", "1s ago"])
 }
 
 value! {
@@ -190,23 +207,17 @@ fn classes() -> BTreeSet<&'static str> {
     special::classes().collect()
 }
 
-fn place(typed: &str) -> Result<Country, Cow<'static, str>> {
-    if typed == Country::NoEntry.as_str() {
-        return Ok(Country::NoEntry);
-    }
-    if let Some(class) = special::classes().find(|class| *class == typed) {
-        return Ok(Country::Special(class));
-    }
-    parse_country(typed).map(Country::Iso).map_err(|advice| {
-        let classes: Vec<_> = classes().into_iter().collect();
-        format!("{advice}; or a class: {}", classes.join(", ")).into()
-    })
+/// `4134` or `AS4134`.
+fn as_number(typed: &str) -> Option<u32> {
+    let has_prefix = typed.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("as"));
+    let digits = if has_prefix { &typed[2..] } else { typed };
+    digits.parse().ok().filter(|_| digits.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// By its name, or the number of an IP protocol.
+/// By its name in any case, or the number of an IP protocol.
 fn over(typed: &str) -> Result<Protocol, Cow<'static, str>> {
     let number = || typed.parse().ok().filter(|n: &u8| n.to_string() == typed).map(Protocol::Ip);
-    Protocol::from_label(typed).or_else(number).ok_or_else(|| {
+    Protocol::from_label(&typed.to_ascii_lowercase()).or_else(number).ok_or_else(|| {
         "write tcp, udp, icmp, ipv6-icmp or another as the rows have it, or the number of an IP \
          protocol"
             .into()
@@ -229,33 +240,6 @@ fn network_pattern() -> String {
     ipv6.push(format!(":((:{group}){{1,7}}|:)"));
     let length = "(/(0{0,2}[0-9]|0?[1-9][0-9]|1[01][0-9]|12[0-8]))?";
     format!("^({ipv4}|({}){length})$", ipv6.join("|"))
-}
-
-/// What humantime takes for a duration, without fractions.
-fn duration_pattern() -> String {
-    let units = "nanos|nsec|ns|usec|us|millis|msec|ms|seconds|second|secs|sec|s|minutes|minute|mins|\
-                 min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|\
-                 yrs|yr|y";
-    let part = format!("[0-9]{{1,6}} ?({units})");
-    format!("^(0|{part}( ?{part})*)$")
-}
-
-/// RFC 3339, or as long before now as a duration says.
-fn since(typed: &str) -> Result<u64, Cow<'static, str>> {
-    let time = match humantime::parse_duration(typed) {
-        Ok(ago) => SystemTime::now().checked_sub(ago),
-        Err(_no_duration) => {
-            let time = typed.parse::<jiff::Timestamp>().map_err(|_neither| {
-                "write a duration like 15m, or a time of RFC 3339 like 2026-01-01T05:30:00+05:30 \
-                 (in a URL its + is %2B)"
-            })?;
-            Some(time.into())
-        }
-    };
-    // What lies before 1970 leaves everything through, and what lies after 2554 nothing.
-    let since_epoch = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let nanos = since_epoch.as_ref().map_or(0, Duration::as_nanos);
-    Ok(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

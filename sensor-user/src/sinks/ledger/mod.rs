@@ -41,7 +41,7 @@ pub use self::{
     fold::{SavedClock, Snapshot},
     keeper::Keeper,
     patience::{Asker, Patience},
-    period::period,
+    period::{Period, period},
     restore::{KnownDevice, Restored},
     writer::{Answer, Port, Request, Servant, Wants, Writer},
 };

@@ -101,6 +101,24 @@ pub(super) struct KnownAlert {
     bytes: u64,
 }
 
+impl KnownAlert {
+    /// The alert, of what its device is now.
+    pub(super) fn alert(&self, device: impl Fn(i64) -> DeviceId) -> Alert {
+        Alert {
+            rule: self.rule,
+            device: device(self.device),
+            country: self.country,
+            prefix: self.prefix.parse().ok(),
+            asn: self.asn,
+            operator: self.operator.as_str().into(),
+            since: self.since,
+            last_seen: self.last_seen,
+            packets: self.packets,
+            bytes: self.bytes,
+        }
+    }
+}
+
 impl Restored {
     /// The Unix time in nanoseconds that was believed last: nothing in it is later, unless by a clock that was wrong.
     pub fn trusted(&self) -> Option<u64> {
@@ -118,19 +136,7 @@ impl Restored {
     /// The alerts that were raised, in the order of their places. `device` says what a device of the ledger
     /// is now.
     pub fn alerts(&self, device: impl Fn(i64) -> DeviceId) -> Vec<Alert> {
-        let alert = |known: &KnownAlert| Alert {
-            rule: known.rule,
-            device: device(known.device),
-            country: known.country,
-            prefix: known.prefix.parse().ok(),
-            asn: known.asn,
-            operator: known.operator.as_str().into(),
-            since: known.since,
-            last_seen: known.last_seen,
-            packets: known.packets,
-            bytes: known.bytes,
-        };
-        self.alerts.iter().map(alert).collect()
+        self.alerts.iter().map(|known| known.alert(&device)).collect()
     }
 
     /// The epochs after the last fold, oldest first, as the join made them but for what was folded.
@@ -160,10 +166,7 @@ impl Ledger {
 pub(super) fn read(connection: &Connection) -> Result<Restored, LedgerError> {
     let state = state(connection)?;
     let (epochs, recorded) = records(connection)?;
-    let ended =
-        connection.query_row("SELECT coalesce(max(ended), 0) FROM flow_table", [], |row| {
-            row.get(0).map(uint)
-        })?;
+    let ended = last_end(connection)?;
     let mut devices = devices(connection)?;
     let places: HashMap<i64, usize> =
         devices.iter().enumerate().map(|(place, device)| (device.id, place)).collect();
@@ -212,6 +215,40 @@ pub(super) fn state(connection: &Connection) -> Result<Option<SavedState>, Ledge
     Ok(state.as_deref().map(fold::decode).transpose()?.flatten())
 }
 
+/// The devices without what they did: who they are.
+pub(super) fn known_devices(connection: &Connection) -> Result<Vec<KnownDevice>, LedgerError> {
+    let mut query =
+        connection.prepare("SELECT id, name, macs, device_group, kind FROM device ORDER BY id")?;
+    let mut rows = query.query([])?;
+    let mut devices = Vec::new();
+    while let Some(row) = rows.next()? {
+        devices.push(known(row)?);
+    }
+    Ok(devices)
+}
+
+/// A device of a row, as far as every reader wants it.
+fn known(row: &rusqlite::Row<'_>) -> Result<KnownDevice, LedgerError> {
+    let macs: String = row.get("macs")?;
+    let kind: String = row.get("kind")?;
+    Ok(KnownDevice {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        macs: macs.split(',').filter_map(|mac| mac.parse().ok()).collect(),
+        group: row.get("device_group")?,
+        kind: DeviceKind::from_name(&kind),
+        last_seen: 0,
+        saved: None,
+    })
+}
+
+/// End of the last epoch, Unix time in nanoseconds; 0 without one.
+pub(super) fn last_end(connection: &Connection) -> Result<u64, LedgerError> {
+    Ok(connection.query_row("SELECT coalesce(max(ended), 0) FROM flow_table", [], |row| {
+        row.get(0).map(uint)
+    })?)
+}
+
 fn devices(connection: &Connection) -> Result<Vec<KnownDevice>, LedgerError> {
     let mut query = connection.prepare(
         "SELECT id, name, macs, device_group, kind, metrics,
@@ -221,23 +258,17 @@ fn devices(connection: &Connection) -> Result<Vec<KnownDevice>, LedgerError> {
     let mut rows = query.query([])?;
     let mut devices = Vec::new();
     while let Some(row) = rows.next()? {
-        let macs: String = row.get("macs")?;
         let saved: Option<Vec<u8>> = row.get("metrics")?;
-        let kind: String = row.get("kind")?;
         devices.push(KnownDevice {
-            id: row.get("id")?,
-            name: row.get("name")?,
-            macs: macs.split(',').filter_map(|mac| mac.parse().ok()).collect(),
-            group: row.get("device_group")?,
-            kind: DeviceKind::from_name(&kind),
             last_seen: row.get::<_, Option<i64>>(6)?.map_or(0, uint),
             saved: saved.as_deref().map(fold::decode).transpose()?.flatten(),
+            ..known(row)?
         });
     }
     Ok(devices)
 }
 
-fn alerts(connection: &Connection) -> Result<Vec<KnownAlert>, LedgerError> {
+pub(super) fn alerts(connection: &Connection) -> Result<Vec<KnownAlert>, LedgerError> {
     let mut query = connection.prepare("SELECT * FROM alert ORDER BY id")?;
     let mut rows = query.query([])?;
     let mut alerts = Vec::new();

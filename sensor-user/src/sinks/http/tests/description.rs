@@ -288,7 +288,10 @@ async fn values_are_taken_or_refused_as_described() {
                     200 => assert!(parameter.allows(&value), "{target} was taken"),
                     400 | 404 => {
                         let error = problem(&answer.2);
-                        let is_name = error.code == ErrorCode::UnknownDevice;
+                        let is_name = matches!(
+                            error.code,
+                            ErrorCode::UnknownDevice | ErrorCode::UnknownGroup
+                        );
                         assert_eq!(
                             parameter.allows(&value),
                             is_name,

@@ -35,7 +35,7 @@ fn packets(sensor: &Sensor, name: &str) -> [u64; 2] {
     let patience = Patience::default();
     let of_ledger =
         period(sensor.ledger.path(), (0, u64::MAX), device, Setup::default(), &patience);
-    [&sensor.state, &of_ledger.unwrap()].map(|state| {
+    [&sensor.state, of_ledger.unwrap().state()].map(|state| {
         let rows = state.destination_list(&query).destinations;
         rows.iter().map(|row| row.destination.tx_packets + row.destination.rx_packets).sum()
     })
