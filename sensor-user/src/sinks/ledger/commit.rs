@@ -12,6 +12,7 @@ use super::{
     pending::{Owner, Pending},
     proof::{EPOCHS_MISSING, Proof},
     record::Databases,
+    retention::Aging,
     uint,
     writer::unix_nanos,
 };
@@ -121,6 +122,7 @@ pub struct Ledger {
     pub(super) trusted: Option<u64>,
     /// When the file was begun, Unix time in seconds; 0 where that is not known.
     pub(super) born: u64,
+    pub(super) aging: Aging,
     /// What is in it against what was counted.
     pub(super) proof: Proof,
     /// Given up after the connection is closed.

@@ -15,6 +15,7 @@ use super::{
     pending::Pending,
     proof::Proof,
     restore,
+    retention::Aging,
 };
 use crate::{
     lock::LockFile,
@@ -69,6 +70,7 @@ impl Ledger {
             unsaved: HashMap::new(),
             trusted: restored.trusted(),
             born: restored.born,
+            aging: Aging::default(),
             proof: mem::take(&mut restored.proof),
             _lock: lock,
         };

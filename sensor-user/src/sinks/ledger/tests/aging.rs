@@ -131,3 +131,86 @@ fn what_grows_old_keeps_its_sums() {
         sensor.state.devices().map(DeviceState::total).map(|t| t.tx.packets + t.rx.packets).sum();
     assert_eq!((rows, sensor.state.books().seen.packets), (total, total));
 }
+
+/// Traffic in every hour up to now: the size holds all the same, and pages are given back.
+#[test]
+fn the_size_holds_while_there_is_traffic() {
+    const STEP: u64 = 600 * SECOND;
+    let config = config();
+    let (_dir, path) = file();
+    let mut sensor = Sensor::start(&path, &config);
+    for number in 1..=4 * 24 * 6 {
+        let mut record = traffic(number % 100, &mut sensor.inventory);
+        (record.epoch, record.ended) = (number, START + u64::from(number) * STEP);
+        sensor.state.apply(&record, sensor.inventory.devices());
+        sensor.ledger.commit(&commit(&record, sensor.inventory.devices(), &config)).unwrap();
+        if number % 50 == 0 {
+            sensor.fold();
+        }
+    }
+    sensor.fold();
+    let now = START + 4 * 24 * 6 * STEP;
+    let ledger = &mut sensor.ledger;
+    let pages = |ledger: &Ledger| -> i64 {
+        ledger.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+    };
+    let (minutes, before) = (sum(ledger, "1", "minute"), pages(ledger));
+    let tiny = config::Retention { size: 1, ..config::Retention::default() };
+    let mut steps = 0;
+    while ledger.grow_old(&tiny, now, std::time::Duration::ZERO).unwrap() {
+        steps += 1;
+        assert!(steps < 10_000, "it never ends");
+    }
+    // A day is always kept, and the hour in which it begins.
+    let today = format!("(SELECT * FROM hour WHERE start < {})", (now / SECOND) - 25 * 3600);
+    assert_eq!(sum(ledger, "1", &today), 0);
+    let left = sum(ledger, "1", "minute");
+    assert!(left > 0 && left < minutes / 3, "{left} of {minutes}");
+    assert_eq!(
+        sum(ledger, "tx_packets + rx_packets", "flow"),
+        int(sensor.state.books().seen.packets)
+    );
+    assert_eq!(check(&path).unwrap(), [""; 0]);
+    let free: i64 =
+        ledger.connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).unwrap();
+    assert!(
+        free < 1000 + pages(ledger) / 4,
+        "{free} of {} pages are free, {before} before",
+        pages(ledger)
+    );
+}
+
+/// An address that was used for days goes in steps of a day, and is the prefix's in the end; used meanwhile, it stays.
+#[test]
+fn an_address_grows_old_a_day_at_a_time() {
+    let config = config();
+    let (_dir, path) = file();
+    let mut sensor = Sensor::start(&path, &config);
+    for number in 1..=60 {
+        let mut record = traffic(number % 3, &mut sensor.inventory);
+        (record.epoch, record.ended) = (number, START + u64::from(number) * 4 * 3600 * SECOND);
+        sensor.state.apply(&record, sensor.inventory.devices());
+        sensor.ledger.commit(&commit(&record, sensor.inventory.devices(), &config)).unwrap();
+        sensor.fold();
+    }
+    let ledger = &mut sensor.ledger;
+    let detailed = sum(ledger, "detailed", "flow");
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let retention = config::Retention { addresses: 90 * day, ..config::Retention::default() };
+    let now = START + 120 * 24 * 3600 * SECOND;
+    let mut steps = 0;
+    while ledger.grow_old(&retention, now, std::time::Duration::ZERO).unwrap() {
+        steps += 1;
+        if steps % 100 == 0 {
+            assert_eq!(check(&path).unwrap(), [""; 0], "after step {steps}");
+        }
+    }
+    assert!(steps > detailed * 9, "{steps} steps for {detailed} addresses of ten days");
+    assert_eq!(sum(ledger, "detailed", "flow"), 0);
+    let seen = int(sensor.state.books().seen.packets);
+    for table in ["flow", "hour"] {
+        assert_eq!(sum(ledger, "tx_packets + rx_packets", table), seen, "{table}");
+    }
+    let orphans = "(SELECT * FROM hour WHERE flow NOT IN (SELECT id FROM flow))";
+    assert_eq!(sum(ledger, "1", orphans), 0);
+}
