@@ -2,6 +2,7 @@
 //!
 //! It blocks in the grace period, so it stays off the async threads.
 
+mod absent;
 mod cycle;
 #[cfg(test)]
 mod model;
@@ -11,11 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::cycle::{Cycle, Halves, Progress, Readings, skip_committed};
+pub use self::{
+    absent::{Absent, Opening},
+    cycle::{Cycle, Halves, Progress, Readings, skip_committed},
+};
 use crate::{
     clock::ClockStep,
     config::{Config, DeviceConfig},
-    interfaces::{Interfaces, LinkNews},
+    interfaces::{Former, Interfaces, LinkNews},
     join::geo::GeoDb,
     kernel::{SeenPackets, Sensor},
     model::{InterfaceCounters, LinkReading, Mac},
@@ -124,7 +128,10 @@ impl Epochs {
         let exchanged = self.interfaces.exchange(&mut self.sensor, config.wanted());
         self.cover();
         exchanged.map_err(|error| error.to_string())?;
-        let Cycle { sinks, keeper, joiner, .. } = &mut self.cycle;
+        let Cycle { sinks, keeper, joiner, absent, .. } = &mut self.cycle;
+        if let Some(absent) = absent {
+            Opening::exchange(absent, config);
+        }
         sinks.exchange(config, &geo);
         if let Some(keeper) = keeper {
             keeper.retain(config.retention);
@@ -138,6 +145,9 @@ impl Epochs {
     fn name(&mut self, devices: &[DeviceConfig]) -> Result<(), String> {
         let macs: Vec<Mac> = devices.iter().flat_map(|device| device.macs.clone()).collect();
         self.cycle.written().reserve(&macs).map_err(|error| error.to_string())?;
+        if let Some(absent) = &mut self.cycle.absent {
+            Opening::name(absent, devices);
+        }
         self.cycle.joiner.configure(devices);
         self.cycle.sinks.list(self.cycle.joiner.inventory().devices());
         Ok(())
@@ -166,5 +176,10 @@ impl Readings for Interfaces {
 
     fn judge(&mut self, seen: &SeenPackets) -> Option<Vec<Coverage>> {
         Self::judge(self, seen).then(|| self.coverage())
+    }
+
+    fn go_on(&mut self, former: &Former) -> Vec<Coverage> {
+        Self::go_on(self, former);
+        self.coverage()
     }
 }

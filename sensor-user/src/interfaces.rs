@@ -55,7 +55,7 @@ pub struct Interfaces {
 }
 
 /// What an earlier process knew of the interfaces.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Former {
     /// What they had counted while they were watched.
     pub counted: Vec<InterfaceCounters>,
@@ -63,6 +63,17 @@ pub struct Former {
     pub links: Vec<LinkReading>,
     /// When spans began that had not ended, by interface; of this boot.
     pub spans: Vec<(String, u64)>,
+}
+
+impl Former {
+    /// Those of the links of which nothing was known.
+    pub fn lacks(&self, mut links: Vec<LinkReading>) -> Vec<LinkReading> {
+        let is_known = |link: &LinkReading, known: &LinkReading| {
+            (known.ifindex, &known.counters.name) == (link.ifindex, &link.counters.name)
+        };
+        links.retain(|link| !self.links.iter().any(|known| is_known(link, known)));
+        links
+    }
 }
 
 /// Why an interface is not watched.
@@ -180,6 +191,13 @@ impl Interfaces {
     pub fn leave(&mut self) {
         for entry in self.entries.values_mut() {
             entry.leave();
+        }
+    }
+
+    /// Goes on where an earlier process' links do, of which nothing was known when they were attached.
+    pub fn go_on(&mut self, former: &Former) {
+        for entry in self.entries.values_mut() {
+            entry.go_on(former);
         }
     }
 

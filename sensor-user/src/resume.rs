@@ -6,16 +6,75 @@ use std::{
 };
 
 use crate::{
+    clock::{self, Moment, TrustedClock},
     config::{Config, DeviceConfig},
+    interfaces::Former,
     join::devices::Inventory,
     model::{DeviceId, DeviceInfo, DeviceKind, Mac},
-    sinks::ledger::{KnownDevice, Ledger, LedgerError, Restored},
-    state::{Limits, State},
+    sinks::ledger::{KnownDevice, Ledger, LedgerError, Opened, Restored},
+    state::{End, Limits, State},
 };
 
 /// An unknown device that was not seen for so long before the sensor stopped is not told apart again: phones change their addresses,
 /// and those of before would leave no room for new ones.
 const STRANGER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a span of before ended of which nothing else is known.
+const LOST: &str = "lost";
+
+/// What a sensor begins with.
+pub struct Beginning {
+    /// The devices.
+    pub inventory: Inventory,
+    /// The file, which knows what it calls them.
+    pub ledger: Ledger,
+    /// The interfaces, as they were known.
+    pub former: Former,
+    /// The time by which the ledger grows old.
+    pub trusted: TrustedClock,
+    /// Why spans of before that do not go on have ended.
+    pub spans_end: &'static str,
+}
+
+/// Begins where a ledger ends, in the boot of this id at this moment; the state becomes what it was.
+///
+/// # Errors
+///
+/// When the ledger can't be read.
+pub fn begin(
+    (mut ledger, mut restored, aside): Opened,
+    config: &Config,
+    state: &mut State,
+    boot: &str,
+    now: Moment,
+) -> Result<Beginning, LedgerError> {
+    if let Some(aside) = aside {
+        let (path, aside) = (ledger.path().display(), aside.display());
+        tracing::error!(%path, %aside, "the ledger was damaged; it was set aside, and a new one begun");
+    }
+    let mut trusted = match restored.trusted() {
+        Some(trusted) => TrustedClock::since(trusted, now),
+        None => TrustedClock::default(),
+    };
+    // A clock that was wrong may have written later times.
+    let limit = trusted.pass(now).max(now.wall);
+    restored.distrust_after(limit);
+    let inventory = resume(config, &mut ledger, &mut restored, state)?;
+    state.distrust_after(limit);
+    let links = restored.links.into_iter().filter(|(_, of)| of == boot).map(|(link, _)| link);
+    // A span that began by a clock that was set since does not go on.
+    let was_set = restored.clock.as_ref().is_some_and(|(of, offset)| {
+        of == boot && (now.offset() - offset).unsigned_abs() > clock::STEP.into()
+    });
+    let spans = restored.spans.into_iter().filter(|(_, _, of)| of == boot && !was_set);
+    let former = Former {
+        counted: state.interfaces().to_vec(),
+        links: links.collect(),
+        spans: spans.map(|(interface, began, _)| (interface, began)).collect(),
+    };
+    let spans_end = if was_set { End::ClockStep.name() } else { LOST };
+    Ok(Beginning { inventory, ledger, former, trusted, spans_end })
+}
 
 /// Inventory and state as they were after the last epoch in the ledger, for this configuration.
 ///

@@ -20,9 +20,9 @@ use super::{check::WAY_OUT, instance::Instance, terminal::is_colored};
 use crate::{
     adopted::{Adopted, StateFile},
     cli::RunArgs,
-    clock::{self, TrustedClock},
+    clock::TrustedClock,
     config::{self, Config},
-    epoch::{Cycle, Epochs, Order, Progress, skip_committed},
+    epoch::{Absent, Cycle, Epochs, Order, Progress, skip_committed},
     faults,
     files::{Watched, private_directory},
     host::{Host, LinkFollower, LinksError, refuse_overlaps},
@@ -33,13 +33,13 @@ use crate::{
         now as both_clocks, possible_cpus,
     },
     reload::{Orders, Reloader, SetLog, open_geo},
-    resume,
+    resume::{self, Beginning},
     service::Service,
     sinks::{
         Sinks, http,
         ledger::{Keeper, Ledger},
     },
-    state::{End, Reloaded, Setup, Shared, State},
+    state::{Reloaded, Setup, Shared, State},
     whereabouts,
 };
 
@@ -48,8 +48,6 @@ const LOG_VARIABLE: &str = "LABGATE_LOG";
 
 /// For requests that are being answered when the sensor stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// Why a span of before ended of which nothing else is known.
-const LOST: &str = "lost";
 /// For threads that read files, when the sensor stops.
 const FILE_GRACE: Duration = Duration::from_secs(5);
 /// Before the kernel is asked about links again.
@@ -99,9 +97,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let geo = open_geo(&config)?;
     let boot = boot_id()?;
     let mut state = State::new(Setup::new(&config, &geo));
-    let Beginning { inventory, mut ledger, former, trusted, spans_end } =
+    let Begun { inventory, mut ledger, former, trusted, spans_end, absent } =
         begin(&config, &mut state, &boot)?;
-    let pins = if ledger.is_some() { open_pins(&args.pins.pins)? } else { None };
+    let inventory =
+        inventory.unwrap_or_else(|| Inventory::new(&config.devices, config.limits.unknown_devices));
+    let pins =
+        if ledger.is_some() || absent.is_some() { open_pins(&args.pins.pins)? } else { None };
     let is_pinned = pins.is_some();
     let (sizes, macs) = (sizes(&config), config.device_macs());
     let Resumed { mut sensor, mut table, mut behind, discarded } = match pins {
@@ -115,12 +116,16 @@ pub fn run(args: &RunArgs) -> Result<()> {
         );
     }
     let (follower, links) = runtime.block_on(follow_links())?;
+    let known = former.clone();
     let interfaces = Interfaces::attach(&mut sensor, config.wanted(), links, former)?;
     if let Some(ledger) = &mut ledger {
         for table in behind.iter_mut().chain([&mut table]) {
             skip_committed(ledger, table, &boot).context("can't read the ledger")?;
         }
-        ledger.end_spans(&interfaces.coverage(), spans_end).context("can't write the ledger")?;
+        let links = known.lacks(interfaces.links());
+        ledger
+            .begin(&interfaces.coverage(), spans_end, (&links, &boot))
+            .context("can't write the ledger")?;
     }
     let mut keeper =
         ledger.map(Keeper::new).transpose().context("can't start the ledger's thread")?;
@@ -143,6 +148,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         sinks: Sinks::new(Arc::clone(&shared), config.policy.clone()),
         keeper,
         boot,
+        absent,
         progress: Progress::new(trusted),
     };
     let epochs = Epochs { sensor, interfaces, cycle };
@@ -260,57 +266,38 @@ fn open_pins(directory: &Path) -> Result<Option<Pins>> {
     }
 }
 
-/// What a sensor begins with.
-struct Beginning {
-    inventory: Inventory,
+/// What a sensor begins with: what the ledger has, or nothing yet where it can't be opened.
+#[derive(Default)]
+struct Begun {
+    inventory: Option<Inventory>,
     ledger: Option<Ledger>,
     former: Former,
     trusted: TrustedClock,
-    /// Why spans of before that do not go on have ended.
     spans_end: &'static str,
+    absent: Option<Absent>,
 }
 
 /// Goes on from the ledger, where there is one.
-fn begin(config: &Config, state: &mut State, boot: &str) -> Result<Beginning> {
-    let Some(path) = &config.ledger else {
-        return Ok(Beginning {
-            inventory: Inventory::new(&config.devices, config.limits.unknown_devices),
-            ledger: None,
-            former: Former::default(),
-            trusted: TrustedClock::default(),
-            spans_end: LOST,
-        });
-    };
-    let (mut ledger, mut restored, aside) =
-        Ledger::open(path).with_context(|| format!("can't use the ledger {}", path.display()))?;
-    if let Some(aside) = aside {
-        let (path, aside) = (path.display(), aside.display());
-        tracing::error!(%path, %aside, "the ledger was damaged; it was set aside, and a new one begun");
-    }
+fn begin(config: &Config, state: &mut State, boot: &str) -> Result<Begun> {
+    let Some(path) = &config.ledger else { return Ok(Begun::default()) };
     let now = both_clocks().context("can't read the clocks")?;
-    let mut trusted = match restored.trusted() {
-        Some(trusted) => TrustedClock::since(trusted, now),
-        None => TrustedClock::default(),
-    };
-    // A clock that was wrong may have written later times.
-    let limit = trusted.pass(now).max(now.wall);
-    restored.distrust_after(limit);
-    let inventory = resume::resume(config, &mut ledger, &mut restored, state)
-        .with_context(|| format!("can't read the ledger {}", path.display()))?;
-    state.distrust_after(limit);
-    let links = restored.links.into_iter().filter(|(_, of)| of == boot).map(|(link, _)| link);
-    // A span that began by a clock that was set since does not go on.
-    let was_set = restored.clock.as_ref().is_some_and(|(of, offset)| {
-        of == boot && (now.offset() - offset).unsigned_abs() > clock::STEP.into()
-    });
-    let spans = restored.spans.into_iter().filter(|(_, _, of)| of == boot && !was_set);
-    let former = Former {
-        counted: state.interfaces().to_vec(),
-        links: links.collect(),
-        spans: spans.map(|(interface, began, _)| (interface, began)).collect(),
-    };
-    let spans_end = if was_set { End::ClockStep.name() } else { LOST };
-    Ok(Beginning { inventory, ledger: Some(ledger), former, trusted, spans_end })
+    let begun = Ledger::open(path)
+        .and_then(|opened| resume::begin(opened, config, state, boot, now))
+        .map(|Beginning { inventory, ledger, former, trusted, spans_end }| Begun {
+            inventory: Some(inventory),
+            ledger: Some(ledger),
+            former,
+            trusted,
+            spans_end,
+            absent: None,
+        });
+    match begun {
+        Err(error) if error.may_pass() => {
+            let absent = Absent::new(path.clone(), config.clone(), boot.to_owned(), &error);
+            Ok(Begun { absent: Some(absent), ..Begun::default() })
+        }
+        begun => begun.with_context(|| format!("can't use the ledger {}", path.display())),
+    }
 }
 
 fn boot_id() -> Result<String> {

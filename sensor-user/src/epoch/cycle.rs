@@ -12,12 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{Absent, Opening};
 use crate::{
     clock::{ClockStep, Moment, StepFinder, TrustedClock},
     faults::{self, Point, Safeguard},
+    interfaces::Former,
     join::Joiner,
     kernel::{DrainError, GracePeriod, RawEpoch, SeenPackets, Table},
     model::{CLOCK_STEP, EpochRecord, InterfaceCounters, LinkReading},
+    resume::Beginning,
     sinks::{
         EpochTimes, Sinks,
         ledger::{
@@ -122,10 +125,12 @@ pub trait Readings {
     /// Compares the counters as of the last reading with what the programs saw since the one before; where and how the
     /// sensor watches, if that says something new of it.
     fn judge(&mut self, seen: &SeenPackets) -> Option<Vec<Coverage>>;
+    /// An earlier process counted and watched before; where and how the sensor watches since then.
+    fn go_on(&mut self, former: &Former) -> Vec<Coverage>;
 }
 
 /// Everything that an epoch passes through, in this order.
-pub struct Cycle<T = Table, P = Writer> {
+pub struct Cycle<T = Table, P = Writer, O = Absent> {
     /// The maps that are drained: those of an earlier process until they are empty, then those that the programs write.
     pub table: T,
     /// Those that come after, the last one first: the first is the one that the programs write.
@@ -138,6 +143,8 @@ pub struct Cycle<T = Table, P = Writer> {
     pub sinks: Sinks,
     /// Where they stay; nothing where the configuration wants no ledger.
     pub keeper: Option<Keeper<P>>,
+    /// One that could not be opened yet.
+    pub absent: Option<O>,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot: String,
     /// How far it is.
@@ -169,7 +176,7 @@ impl Progress {
     }
 }
 
-impl<T: Halves, P: Port> Cycle<T, P> {
+impl<T: Halves, P: Port, O: Opening<P>> Cycle<T, P, O> {
     /// The table that the programs write.
     pub fn written(&mut self) -> &mut T {
         self.next.first_mut().unwrap_or(&mut self.table)
@@ -177,7 +184,9 @@ impl<T: Halves, P: Port> Cycle<T, P> {
 
     /// Whether there is something of an earlier process that the ledger would take now.
     pub fn is_behind(&self) -> bool {
-        !self.progress.is_held && (!self.next.is_empty() || self.table.left_behind().is_some())
+        !self.progress.is_held
+            && self.absent.is_none()
+            && (!self.next.is_empty() || self.table.left_behind().is_some())
     }
 
     /// Lets every reader see where and how the sensor watches.
@@ -196,6 +205,9 @@ impl<T: Halves, P: Port> Cycle<T, P> {
     }
 
     fn epoch(&mut self, readings: &mut impl Readings) -> Result<(), DrainError> {
+        if !self.take_up(readings) {
+            return self.look(readings);
+        }
         if self.progress.is_held {
             let kept = self.keeper.as_mut().is_none_or(|keeper| keeper.settle(Duration::ZERO));
             if !kept {
@@ -262,6 +274,45 @@ impl<T: Halves, P: Port> Cycle<T, P> {
         }
         self.publish_keeping();
         Ok(())
+    }
+
+    /// Takes a ledger up that can be opened now; says whether there is none that can't.
+    fn take_up(&mut self, readings: &mut impl Readings) -> bool {
+        let Some(absent) = &mut self.absent else { return true };
+        let shared = self.sinks.shared();
+        let Some(begun) = absent.poll(&shared.snapshot()) else {
+            shared.keep(absent.keeping());
+            return false;
+        };
+        let (Beginning { inventory, mut ledger, former, trusted, spans_end }, state) = *begun;
+        let tables = self.next.iter_mut().chain([&mut self.table]);
+        let skip = |table| skip_committed(&ledger, table, &self.boot);
+        if let Err(error) = { tables }.try_for_each(skip) {
+            // It could be read a moment ago: the next attempt is as good.
+            tracing::error!(%error, "the ledger can't be taken up");
+            return false;
+        }
+        let coverage = readings.go_on(&former);
+        let links = former.lacks(readings.links());
+        if let Err(error) = ledger.begin(&coverage, spans_end, (&links, &self.boot)) {
+            tracing::error!(%error, "the ledger can't be told what is watched now");
+        }
+        let (path, unfolded) = (ledger.path().to_owned(), ledger.has_records());
+        let mut keeper = match absent.serve(ledger) {
+            Ok(port) => Keeper::at(path, unfolded, port),
+            Err(error) => {
+                tracing::error!(%error, "the ledger's thread can't be started");
+                return false;
+            }
+        };
+        keeper.retain(absent.retention());
+        self.keeper = Some(keeper);
+        self.absent = None;
+        self.joiner.begin_again(inventory);
+        self.sinks.begin_again(state);
+        self.progress = Progress { steps: self.progress.steps, ..Progress::new(trusted) };
+        self.cover(coverage);
+        true
     }
 
     /// Takes note of when an epoch ended; says whether the clock was set before.
@@ -377,8 +428,8 @@ impl<T: Halves, P: Port> Cycle<T, P> {
             }
         }
         let (patience, is_exact) = (left(&self).max(PATIENCE), self.is_exact());
-        let Self { sinks, keeper, boot, progress, .. } = self;
-        let Some(keeper) = keeper else { return true };
+        let Self { sinks, keeper, absent, boot, progress, .. } = self;
+        let Some(keeper) = keeper else { return absent.is_none() };
         let snapshot =
             is_exact.then_some(|wants| snapshot(&sinks, readings, &boot, progress.clock, wants));
         keeper.stop(patience, snapshot) && is_exact

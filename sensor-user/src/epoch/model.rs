@@ -18,22 +18,24 @@ use rusqlite::Connection;
 use sensor_common::layout::{Class, Counters, Direction as Way, FlowKey, Tally};
 use tempfile::TempDir;
 
-use super::{Cycle, Halves, Progress, Readings, skip_committed};
+use super::{Cycle, Halves, Opening, Progress, Readings, skip_committed};
 use crate::{
     clock::{ClockStep, Moment, TrustedClock},
-    config::{self, Config, Retention},
+    config::{self, Config, DeviceConfig, Retention},
+    interfaces::Former,
     join::{
         Joiner,
+        devices::Inventory,
         geo::{GeoDb, Source},
     },
     kernel::{DrainError, GracePeriod, RawEpoch, SeenPackets},
     model::{InterfaceCounters, LinkReading, Mac},
-    resume::resume,
+    resume::{Beginning, begin},
     sinks::{
         Sinks,
         ledger::{self, Answer, Keeper, Ledger, Port, Request, Servant},
     },
-    state::{Coverage, Detail, Setup, Shared, State, fixture},
+    state::{Coverage, Detail, Keeping, Setup, Shared, State, fixture},
 };
 
 const CONFIG: &str = "
@@ -223,6 +225,10 @@ impl World {
         self.is_dead.get()
     }
 
+    fn now(&self) -> Moment {
+        Moment { wall: self.wall.get(), boot: self.boot.get() }
+    }
+
     fn pass_second(&self) {
         self.clock.set(self.clock.get() + Duration::from_secs(1));
         self.wall.set(self.wall.get() + SECOND);
@@ -385,6 +391,51 @@ impl Port for Scripted {
     }
 }
 
+impl Scripted {
+    fn new(world: &Rc<World>, ledger: Ledger) -> Self {
+        let servant = Servant::new(ledger);
+        Self { world: Rc::clone(world), servant, asked: VecDeque::new(), late: 0 }
+    }
+}
+
+/// A ledger that somebody else has locked.
+struct Late {
+    world: Rc<World>,
+    config: Config,
+}
+
+impl Opening<Scripted> for Late {
+    fn poll(&mut self, state: &State) -> Option<Box<(Beginning, State)>> {
+        if self.world.lock.borrow().is_some() {
+            return None;
+        }
+        let mut state = state.begun_again();
+        let opened = Ledger::open(&self.world.path).unwrap();
+        let begun = begin(opened, &self.config, &mut state, BOOT, self.world.now()).unwrap();
+        Some(Box::new((begun, state)))
+    }
+
+    fn serve(&self, ledger: Ledger) -> std::io::Result<Scripted> {
+        Ok(Scripted::new(&self.world, ledger))
+    }
+
+    fn keeping(&self) -> Keeping {
+        Keeping { trouble: Some(("busy", "locked".to_owned())), ..Keeping::default() }
+    }
+
+    fn retention(&self) -> Retention {
+        Retention::default()
+    }
+
+    fn exchange(&mut self, config: &Config) {
+        self.config = config.clone();
+    }
+
+    fn name(&mut self, devices: &[DeviceConfig]) {
+        self.config.devices = devices.to_vec();
+    }
+}
+
 /// The one interface.
 struct Link {
     world: Rc<World>,
@@ -415,11 +466,19 @@ impl Readings for Link {
     fn judge(&mut self, _: &SeenPackets) -> Option<Vec<Coverage>> {
         None
     }
+
+    fn go_on(&mut self, former: &Former) -> Vec<Coverage> {
+        former.counted.iter().for_each(|counted| self.before.add(counted));
+        if let Some(last) = former.links.first() {
+            self.baseline.clone_from(&last.counters);
+        }
+        vec![self.coverage.clone()]
+    }
 }
 
 /// A process.
 struct Process {
-    cycle: Cycle<Played, Scripted>,
+    cycle: Cycle<Played, Scripted, Late>,
     link: Link,
 }
 
@@ -433,44 +492,46 @@ impl Process {
     /// As `labgate run` does it.
     fn start(world: &Rc<World>, is_named: bool) -> Self {
         world.is_dead.set(false);
-        // A start waits for nobody's lock.
-        *world.lock.borrow_mut() = None;
         let config = config(is_named);
-        let (mut ledger, mut restored, aside) = Ledger::open(&world.path).unwrap();
-        assert_eq!(aside, None);
         let mut state = State::new(Setup::new(&config, &GEO));
-        let now = Moment { wall: world.wall.get(), boot: world.boot.get() };
-        let trusted = restored.trusted();
-        let mut trusted =
-            trusted.map_or_else(TrustedClock::default, |known| TrustedClock::since(known, now));
-        let limit = trusted.pass(now).max(now.wall);
-        restored.distrust_after(limit);
-        let inventory = resume(&config, &mut ledger, &mut restored, &mut state).unwrap();
-        state.distrust_after(limit);
+        let begun = Ledger::open(&world.path)
+            .and_then(|opened| begin(opened, &config, &mut state, BOOT, world.now()));
+        let reading = world.link.borrow().clone();
+        let mut link = Link {
+            world: Rc::clone(world),
+            before: InterfaceCounters { name: "lan0".into(), ..Default::default() },
+            baseline: reading.clone(),
+            reading,
+            coverage: fixture::coverage("xdp", ""),
+        };
         let played = |kernel: &Rc<RefCell<Kernel>>| {
             let phase = Phase::Flipped(kernel.borrow().epoch.wrapping_sub(1));
             Played { world: Rc::clone(world), kernel: Rc::clone(kernel), phase }
         };
         // The one that was made last comes first, and the oldest is drained first.
         let mut next: Vec<_> = world.tables.borrow().iter().rev().map(played).collect();
-        for table in &mut next {
-            skip_committed(&ledger, table, BOOT).unwrap();
-        }
-        let table = next.pop().unwrap();
-        let reading = world.link.borrow().clone();
-        let baseline = restored.links.first().map(|(link, _)| link.counters.clone());
-        let before = state.interfaces().first().cloned();
-        let link = Link {
-            world: Rc::clone(world),
-            before: before
-                .unwrap_or(InterfaceCounters { name: "lan0".into(), ..Default::default() }),
-            baseline: baseline.unwrap_or(InterfaceCounters::default()),
-            reading,
-            coverage: fixture::coverage("xdp", ""),
+        let (mut absent, mut keeper, mut trusted) = (None, None, TrustedClock::default());
+        let inventory = match begun {
+            Ok(mut begun) => {
+                for table in &mut next {
+                    skip_committed(&begun.ledger, table, BOOT).unwrap();
+                }
+                let coverage = link.go_on(&begun.former);
+                let links = begun.former.lacks(link.links());
+                begun.ledger.begin(&coverage, begun.spans_end, (&links, BOOT)).unwrap();
+                trusted = begun.trusted;
+                let (unfolded, path) = (begun.ledger.has_records(), world.path.clone());
+                keeper = Some(Keeper::at(path, unfolded, Scripted::new(world, begun.ledger)));
+                begun.inventory
+            }
+            Err(error) => {
+                assert!(error.may_pass(), "{error}");
+                let late = Late { world: Rc::clone(world), config: config.clone() };
+                absent = Some(late);
+                Inventory::new(&config.devices, config.limits.unknown_devices)
+            }
         };
-        let unfolded = ledger.has_records();
-        let servant = Servant::new(ledger);
-        let port = Scripted { world: Rc::clone(world), servant, asked: VecDeque::new(), late: 0 };
+        let table = next.pop().unwrap();
         let shared = Arc::new(Shared::new(state, Duration::from_secs(1)));
         let cycle = Cycle {
             table,
@@ -478,7 +539,8 @@ impl Process {
             grace: GracePeriod::new().unwrap(),
             joiner: Joiner::new(inventory, GEO.clone()),
             sinks: Sinks::new(shared, config.policy.clone()),
-            keeper: Some(Keeper::at(world.path.clone(), unfolded, port)),
+            keeper,
+            absent,
             boot: BOOT.to_owned(),
             progress: Progress::new(trusted),
         };
@@ -550,7 +612,11 @@ fn run(steps: &[Step]) {
             Step::Name(named) => {
                 is_named = named;
                 process.epoch();
-                process.cycle.joiner.configure(&config(is_named).devices);
+                let config = config(is_named);
+                if let Some(absent) = &mut process.cycle.absent {
+                    absent.exchange(&config);
+                }
+                process.cycle.joiner.configure(&config.devices);
             }
             Step::Kill(death) => {
                 world.death.set(Some(death));
@@ -569,8 +635,8 @@ fn run(steps: &[Step]) {
                 process = Process::start(&world, is_named);
             }
             Step::Purge(device) => {
-                process.stop();
                 *world.lock.borrow_mut() = None;
+                process.stop();
                 let mac = Mac([2, 0, 0, 0, 0, device]).to_string();
                 if ledger::purge(&world.path, &mac).is_ok_and(|count| count > 0) {
                     purged.push(device);
@@ -584,7 +650,7 @@ fn run(steps: &[Step]) {
     world.slow.set(0);
     world.is_unreadable.set(false);
     *world.lock.borrow_mut() = None;
-    for _ in 0..8 {
+    for _ in 0..8 + 3 * world.tables.borrow().len() {
         world.pass_second();
         process.epoch();
     }

@@ -105,6 +105,27 @@ impl Entry {
         Ok(())
     }
 
+    /// Goes on where an earlier process did, whose programs were taken over.
+    pub(super) fn go_on(&mut self, former: &Former) {
+        let name = &*self.coverage.name;
+        if let Some(counted) = former.counted.iter().find(|counted| counted.name == name) {
+            self.counted.add(counted);
+        }
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.attached.taken_over) else {
+            return;
+        };
+        let is_same = |last: &&LinkReading| {
+            (last.ifindex, &*last.counters.name) == (watch.attached.ifindex, name)
+        };
+        if let Some(last) = former.links.iter().find(is_same) {
+            watch.since.add(&watch.baseline.since(&last.counters));
+            watch.baseline.clone_from(&last.counters);
+        }
+        if let Some((_, began)) = former.spans.iter().find(|(of, _)| of == name) {
+            self.coverage.began(*began);
+        }
+    }
+
     /// Says in the log what is attached, and why what should be is not; each once.
     pub(super) fn announce(&mut self, outcome: &Result<(), Unwatched>) {
         let interface = &*self.coverage.name;

@@ -56,6 +56,11 @@ impl Joiner {
         self.inventory.take_changed()
     }
 
+    /// Goes on with these devices.
+    pub fn begin_again(&mut self, inventory: Inventory) {
+        self.inventory = inventory;
+    }
+
     /// The devices known so far.
     pub fn inventory(&self) -> &Inventory {
         &self.inventory

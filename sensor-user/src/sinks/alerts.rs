@@ -59,6 +59,12 @@ impl Engine {
         }
     }
 
+    /// Goes on with these alerts alone; what was raised beside them is raised again when it is counted again.
+    pub fn begin_again<'a>(&mut self, alerts: impl ExactSizeIterator<Item = &'a Alert>) {
+        self.raised.clear();
+        self.restore(alerts);
+    }
+
     /// Judges by another policy from here on. What was raised stays raised.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;

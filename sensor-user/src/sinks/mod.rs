@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Policy},
     join::geo::{self, GeoDb},
     model::{DeviceInfo, EpochRecord},
-    state::{Alert, Coverage, Limits, Setup, Shared, rfc3339},
+    state::{Alert, Coverage, Limits, Setup, Shared, State, rfc3339},
 };
 
 /// How long the stages before the sinks took in one epoch.
@@ -62,6 +62,12 @@ impl Sinks {
     pub fn list(&mut self, devices: &[DeviceInfo]) {
         self.alerts.list(devices);
         self.shared.change(|state| state.list(devices, state.ended()));
+    }
+
+    /// Begins again with a state that was restored.
+    pub fn begin_again(&mut self, state: State) {
+        self.alerts.begin_again(state.all_alerts());
+        self.shared.with(|shown| *shown = state);
     }
 
     /// Lets every reader see where and how the sensor watches.

@@ -128,6 +128,13 @@ impl Coverage {
         self.spans.push_back(span);
     }
 
+    /// The span that lasts began earlier than was known.
+    pub fn began(&mut self, from: u64) {
+        if let Some(span) = self.spans.back_mut().filter(|span| span.to.is_none()) {
+            span.from = span.from.min(from);
+        }
+    }
+
     /// The span that lasts ends, at Unix time `now` in nanoseconds.
     pub fn end(&mut self, now: u64, why: End) {
         if let Some(span) = self.spans.back_mut().filter(|span| span.to.is_none()) {

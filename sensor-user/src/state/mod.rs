@@ -194,6 +194,14 @@ impl State {
         }
     }
 
+    /// A state that has counted nothing, of a sensor that goes on: what it is and does is as it was.
+    pub fn begun_again(&self) -> Self {
+        let mut again = Self::new((*self.setup).clone());
+        (again.reloads, again.timings) = (self.reloads.clone(), self.timings.clone());
+        again.cover(self.coverage.clone());
+        again
+    }
+
     /// Adds one epoch. `devices` is the inventory's whole list, so that configured devices show
     /// before their first packet.
     pub fn apply(&mut self, record: &EpochRecord, devices: &[DeviceInfo]) {

@@ -271,6 +271,48 @@ fn a_full_disk_costs_nothing() {
     assert_eq!(report.alerts.len(), 1);
 }
 
+/// After a boot with a full disk: counting and alerts go on, and once there is room the ledger has what it had and what came.
+#[test]
+fn a_start_without_room_counts_and_takes_the_ledger_up() {
+    if !xtask::require_root("a_start_without_room_counts_and_takes_the_ledger_up") {
+        return;
+    }
+    let bench = Bench::new(&Options::default()).unwrap();
+    let disk = SmallDisk::new(&bench.dir().join("disk"), "8m").unwrap();
+    let path = disk.path().join("ledger.db");
+    let config = config(path.to_str().unwrap());
+    let galaxy = bench.device("galaxy");
+    let sensor = Sensor::start(&bench, &config);
+    for port in 4000..4005 {
+        send_udp(galaxy, GERMANY.ipv4, port);
+    }
+    sensor.settled();
+    sensor.leave();
+    // While nobody is there, and then there is no room for a start.
+    send_udp(galaxy, GERMANY.ipv4, 4005);
+    disk.fill().unwrap();
+    let sensor = Sensor::start_unready(&bench, &config);
+    send_udp(galaxy, CHINA.ipv4, 4000);
+    wait(&sensor, |report| to(report, CHINA.ipv4).tx_packets == 1 && report.alerts.len() == 1);
+    let ready =
+        bench.gateway().run(&["curl", "-qsS", "--max-time", "5", "http://127.0.0.1:9469/readyz"]);
+    assert!(ready.as_ref().unwrap().contains("the ledger can't be written (full: "), "{ready:?}");
+
+    disk.free().unwrap();
+    let report = wait(&sensor, |report| {
+        (to(report, GERMANY.ipv4).tx_packets, to(report, CHINA.ipv4).tx_packets) == (6, 1)
+    });
+    assert_eq!(report.alerts.len(), 1);
+    let report = sensor.settled();
+    assert!(report.books.closed, "{:#?}", report.books);
+    let said = sensor.stop();
+    assert!(said.contains("the ledger is taken up; nothing was lost"), "{said}");
+    let sensor = Sensor::start(&bench, &config);
+    let report = sensor.report();
+    assert_eq!((to(&report, GERMANY.ipv4).tx_packets, to(&report, CHINA.ipv4).tx_packets), (6, 1));
+    assert_eq!(report.alerts.len(), 1);
+}
+
 #[track_caller]
 fn wait(sensor: &Sensor<'_>, is_there: impl Fn(&Report) -> bool) -> Report {
     let deadline = Instant::now() + PATIENCE;

@@ -134,11 +134,20 @@ impl<'a> Sensor<'a> {
         Self::ready(namespace, launch(bench, namespace, config))
     }
 
+    /// Starts it where something keeps it from being ready, and waits until it counts.
+    pub(crate) fn start_unready(bench: &'a Bench, config: &Config) -> Self {
+        Self::when(bench.gateway(), launch(bench, bench.gateway(), config), "/healthz")
+    }
+
     /// Waits until a daemon that was started is ready.
     pub(crate) fn ready(namespace: &'a Namespace, process: Process) -> Self {
+        Self::when(namespace, process, "/readyz")
+    }
+
+    fn when(namespace: &'a Namespace, process: Process, path: &str) -> Self {
         let mut sensor = Self { namespace, process };
         let deadline = Instant::now() + PATIENCE;
-        while sensor.get("/readyz").is_err() {
+        while sensor.get(path).is_err() {
             let log = sensor.process.output();
             assert!(sensor.process.ended().unwrap().is_none(), "the daemon ended: {log}");
             assert!(Instant::now() < deadline, "the daemon is not ready: {log}");
@@ -188,6 +197,11 @@ impl<'a> Sensor<'a> {
         links: [(&Namespace, &str); N],
     ) -> (Report, [LinkCounters; N]) {
         when_silent(links, || Ok(self.settled())).unwrap()
+    }
+
+    /// Ends it as a service manager would: the programs go on counting.
+    pub(crate) fn leave(mut self) {
+        self.process.stop(Signal::SIGTERM, PATIENCE).unwrap();
     }
 
     /// Ends it as an operator would.

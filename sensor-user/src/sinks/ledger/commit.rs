@@ -231,13 +231,19 @@ impl Ledger {
         Ok(transaction.commit()?)
     }
 
-    /// Ends the spans of an earlier process that do not go on: nobody knows when, so it counts as the end of the last
-    /// epoch that is known. `goes_on` lists what is watched now, `reason` says why the others ended.
+    /// A process begins. Ends the spans of an earlier one that do not go on: nobody knows when, so it counts as the end of the last
+    /// epoch that is known. `goes_on` lists what is watched now, `reason` says why the others ended. `links` are those that
+    /// nothing is known of yet: killed before its first epoch is committed, the sensor goes on from their counters.
     ///
     /// # Errors
     ///
     /// When it can't be written.
-    pub fn end_spans(&mut self, goes_on: &[Coverage], reason: &str) -> Result<(), LedgerError> {
+    pub fn begin(
+        &mut self,
+        goes_on: &[Coverage],
+        reason: &str,
+        (links, boot): (&[LinkReading], &str),
+    ) -> Result<(), LedgerError> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let open: Vec<(String, i64)> = transaction
@@ -257,6 +263,7 @@ impl Ledger {
                 )?;
             }
         }
+        links.iter().try_for_each(|link| write_link(&transaction, link, boot))?;
         Ok(transaction.commit()?)
     }
 
@@ -443,20 +450,26 @@ pub(super) fn write_links(
     boot: &str,
 ) -> Result<(), LedgerError> {
     transaction.prepare_cached("DELETE FROM link")?.execute([])?;
-    for LinkReading { ifindex, counters } in links {
-        transaction
-            .prepare_cached("INSERT INTO link VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-            .execute(params![
-                counters.name,
-                ifindex,
-                boot,
-                int(counters.rx_packets),
-                int(counters.rx_bytes),
-                int(counters.tx_packets),
-                int(counters.tx_bytes),
-                int(counters.dropped)
-            ])?;
-    }
+    links.iter().try_for_each(|link| write_link(transaction, link, boot))
+}
+
+fn write_link(
+    transaction: &Transaction<'_>,
+    LinkReading { ifindex, counters }: &LinkReading,
+    boot: &str,
+) -> Result<(), LedgerError> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO link VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            counters.name,
+            ifindex,
+            boot,
+            int(counters.rx_packets),
+            int(counters.rx_bytes),
+            int(counters.tx_packets),
+            int(counters.tx_bytes),
+            int(counters.dropped)
+        ])?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{Error, ErrorCode, ffi};
 
 /// What keeps the ledger from being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +86,7 @@ pub enum LedgerError {
     #[error("the answer took too long; ask for a shorter period, or for one device")]
     Stopped,
     /// What SQLite says.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Sqlite(#[source] Error),
     /// A record is not what was written.
     #[error("a record can't be decoded: {0}")]
@@ -103,6 +103,16 @@ impl From<Error> for LedgerError {
 }
 
 impl LedgerError {
+    /// Whether time may mend it, so that a sensor begins without the file and takes it up later: a disk that is full,
+    /// a lock, a file system that is not there yet. What somebody has to decide is no such thing.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Open { error, .. } => error.kind() != io::ErrorKind::IsADirectory,
+            Self::Sqlite(_) => self.trouble() != Trouble::Damaged,
+            _ => false,
+        }
+    }
+
     /// What kind of trouble it is.
     pub fn trouble(&self) -> Trouble {
         let code = match self {
@@ -121,6 +131,9 @@ impl LedgerError {
         };
         match code {
             Some(ErrorCode::DiskFull) => Trouble::Full,
+            Some(ErrorCode::SystemIoFailure) if matches!(self, Self::Sqlite(error) if lacks_room(error)) => {
+                Trouble::Full
+            }
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Trouble::ReadOnly
             }
@@ -128,5 +141,20 @@ impl LedgerError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Trouble::Busy,
             _ => Trouble::Failed,
         }
+    }
+}
+
+/// Whether SQLite had no room for the memory that it shares with readers, which lies in a file, too.
+fn lacks_room(error: &Error) -> bool {
+    let codes = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP];
+    matches!(error, Error::SqliteFailure(error, _) if codes.contains(&error.extended_code))
+}
+
+/// What SQLite says, in words where it has a number only.
+fn said(error: &Error) -> String {
+    if lacks_room(error) {
+        "no room for its shared memory (-shm): the file system is full".to_owned()
+    } else {
+        error.to_string()
     }
 }

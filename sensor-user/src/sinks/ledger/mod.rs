@@ -40,6 +40,7 @@ pub use self::{
     error::{LedgerError, Trouble},
     fold::{SavedClock, Snapshot},
     keeper::Keeper,
+    open::Opened,
     patience::{Asker, Patience},
     period::{Period, period},
     restore::{KnownDevice, Restored},

@@ -23,6 +23,9 @@ use crate::{
     state::Limits,
 };
 
+/// A ledger that was opened, what it holds, and where a damaged one was put out of its way.
+pub type Opened = (Ledger, Restored, Option<PathBuf>);
+
 impl Ledger {
     /// Opens a file, making it where it is missing, and reads what the sensor goes on from. A damaged file
     /// is set aside, never deleted; where it then is comes last.
@@ -30,7 +33,7 @@ impl Ledger {
     /// # Errors
     ///
     /// When the file can't be opened or made, is another program's or version's, or has captures.
-    pub fn open(path: &Path) -> Result<(Self, Restored, Option<PathBuf>), LedgerError> {
+    pub fn open(path: &Path) -> Result<Opened, LedgerError> {
         let mut lock = Some(file::lock(path)?);
         let mut attempt = || {
             let connection = file::open(path)?;
