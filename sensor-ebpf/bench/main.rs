@@ -23,6 +23,8 @@ mod generator;
 mod measure;
 mod peers;
 mod plan;
+#[path = "../src/walk.rs"]
+mod walk;
 
 /// Loops, so that the verifier refuses a program that could reach it.
 #[panic_handler]

@@ -1,5 +1,7 @@
 //! What becomes of output that nobody reads: `labgate check | head -1`, `labgate init 2>&1 | grep -q x`.
 
+#![expect(clippy::unwrap_used, reason = "a test panics, which keeps the backtrace")]
+
 use std::{io, path::Path, process::Command};
 
 /// Runs a command whose standard output and error are pipes that nobody reads; returns the exit status.

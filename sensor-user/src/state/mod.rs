@@ -197,7 +197,7 @@ impl State {
     /// A state that has counted nothing, of a sensor that goes on: what it is and does is as it was.
     pub fn begun_again(&self) -> Self {
         let mut again = Self::new((*self.setup).clone());
-        (again.reloads, again.timings) = (self.reloads.clone(), self.timings.clone());
+        (again.reloads, again.timings) = (self.reloads, self.timings);
         again.cover(self.coverage.clone());
         again
     }

@@ -11,8 +11,10 @@ use frames::{DEVICE, ETH_IPV4, ethernet, ipv4, snap, tcp, udp};
 const SECOND: u64 = 1_000_000_000;
 const ORDERS: [Order; 2] = [Order::Little, Order::Big];
 
+/// Octets as a file.
+type Compress = fn(&[u8]) -> Vec<u8>;
 /// Each format, and how octets become a file of it.
-const COMPRESSIONS: [(&str, fn(&[u8]) -> Vec<u8>); 4] =
+const COMPRESSIONS: [(&str, Compress); 4] =
     [("gzip", gzipped), ("zstd", zstd), ("xz", xz), ("lz4", lz4)];
 
 fn zstd(octets: &[u8]) -> Vec<u8> {

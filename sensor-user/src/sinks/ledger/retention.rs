@@ -305,7 +305,7 @@ pub(super) struct Aging {
 }
 
 /// A flow whose address is to go.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Due {
     flow: i64,
     /// Rows from then on are still its own, Unix time in seconds; from its first packet on where nothing was moved yet.

@@ -51,9 +51,8 @@ fn a_hundred_devices_and_countries_are_quickly_rendered() {
     let series = parse(&text);
     let label_sets = series.keys().filter(|s| s.starts_with("labgate_device_bytes_total{"));
     assert_eq!(label_sets.count(), 2 * 100 * 100);
-    println!("{} series, {} bytes in {took:?}", series.len(), text.len());
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 2000 } else { 200 });
-    assert!(took < bound, "{took:?}");
+    assert!(took < bound, "{} series, {} bytes in {took:?}", series.len(), text.len());
 }
 
 #[test]
