@@ -333,7 +333,7 @@ fn the_report_is_the_common_json_form() {
             "destinations": [
                 {
                     "country": "CN", "asn": 4808, "operator": "China Unicom",
-                    "prefix": "42.62.48.0/24", "network": "", "protocol": "udp", "port": 443,
+                    "prefix": "42.62.48.0/24", "network": "", "protocol": "udp", "port": 443, "encryption": "encrypted",
                     "answered": true,
                     "tx_packets": 6, "tx_bytes": 600, "rx_packets": 1, "rx_bytes": 1504,
                     "first_seen": "2026-01-01T00:00:00.500Z",
@@ -342,7 +342,7 @@ fn the_report_is_the_common_json_form() {
                 {
                     "country": "", "asn": 0, "operator": "",
                     "prefix": "", "network": "", "protocol": "arp", "port": 0,
-                    "answered": false,
+                    "encryption": "", "answered": false,
                     "tx_packets": 1, "tx_bytes": 60, "rx_packets": 0, "rx_bytes": 0,
                     "first_seen": "2026-01-01T00:00:00.500Z",
                     "last_seen": "2026-01-01T00:00:01.000Z",

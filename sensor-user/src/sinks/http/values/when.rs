@@ -141,7 +141,7 @@ fn pattern() -> String {
     let (now, today, yesterday) = (any_case("now"), any_case("today"), any_case("yesterday"));
     let date = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])";
     let day = format!("({today}|{yesterday}|{date})");
-    let time = "([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?";
+    let time = "([01]?[0-9]|2[0-3])(:[0-5][0-9]){1,2}";
     format!("^({now}|{day}|{time}|{day}( |T|t){time})$")
 }
 
