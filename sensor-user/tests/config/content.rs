@@ -7,29 +7,29 @@ fn words_for_on_and_off_are_no_paths() {
     refused(
         "interfaces: [lan0]\nledger: Yes\nstate_dir: no\nleases: [off]\nweb_config: false\n",
         r"
-error: `state_dir` takes a path, not `no`
- --> config.yaml:3:12
-  |
-3 | state_dir: no
-  |            ^^ write the path of a directory; for a file of that name `./no`
-
-error: `web_config` takes a path, not `false`
- --> config.yaml:5:13
-  |
-5 | web_config: false
-  |             ^^^^^ write the path of a web configuration; for a file of that name `./false`
-
 error: `ledger` takes a path, not `Yes`
  --> config.yaml:2:9
   |
 2 | ledger: Yes
   |         ^^^ write the path of a file, or `off`; for a file of that name `./Yes`
 
+error: `state_dir` takes a path, not `no`
+ --> config.yaml:3:12
+  |
+3 | state_dir: no
+  |            ^^ write the path of a directory; for a file of that name `./no`
+
 error: `leases` takes a path, not `off`
  --> config.yaml:4:10
   |
 4 | leases: [off]
   |          ^^^ write the path of a lease file, like /var/lib/misc/dnsmasq.leases; for a file of that name `./off`
+
+error: `web_config` takes a path, not `false`
+ --> config.yaml:5:13
+  |
+5 | web_config: false
+  |             ^^^^^ write the path of a web configuration; for a file of that name `./false`
 ",
     );
 }

@@ -153,8 +153,8 @@ fn every_key_arrives() {
         let config = good(&format!("interfaces: [lan0]\nledger: {off}\n"));
         assert_eq!(config.ledger, None, "{off}");
     }
-    let config = good("interfaces: [lan0]\nstate_dir: /s\nledger: ./no\n");
-    assert_eq!(config.ledger, Some(PathBuf::from("/s/no")));
+    let named = good("interfaces: [lan0]\nstate_dir: /s\nledger: ./no\n");
+    assert_eq!(named.ledger, Some(PathBuf::from("/s/no")));
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let kept = (days(7), days(14), days(21), 512 << 20);
     let Retention { minutes, addresses, hours, size } = config.retention;
