@@ -650,7 +650,8 @@ fn run(steps: &[Step]) {
     world.slow.set(0);
     world.is_unreadable.set(false);
     *world.lock.borrow_mut() = None;
-    for _ in 0..8 + 3 * world.tables.borrow().len() {
+    let epochs = 8 + 3 * world.tables.borrow().len();
+    for _ in 0..epochs {
         world.pass_second();
         process.epoch();
     }
