@@ -505,7 +505,8 @@ impl Process {
             coverage: fixture::coverage("xdp", ""),
         };
         let played = |kernel: &Rc<RefCell<Kernel>>| {
-            let phase = Phase::Flipped(kernel.borrow().epoch.wrapping_sub(1));
+            let before = kernel.borrow().epoch.checked_sub(1);
+            let phase = before.map_or(Phase::Cleared, Phase::Flipped);
             Played { world: Rc::clone(world), kernel: Rc::clone(kernel), phase }
         };
         // The one that was made last comes first, and the oldest is drained first.

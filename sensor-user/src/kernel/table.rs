@@ -122,7 +122,10 @@ impl Table {
 
     /// Goes on with what an earlier process left: the half that is not being written is as that one left it.
     pub(super) fn taken_over(&mut self) {
-        self.phase = Phase::Flipped(self.epoch().wrapping_sub(1));
+        // In its first epoch nothing was flipped away: an epoch before that one would be after all others.
+        if let Some(before) = self.epoch().checked_sub(1) {
+            self.phase = Phase::Flipped(before);
+        }
     }
 
     /// Whether an earlier process has flipped an epoch away that it may not have cleared; which one.

@@ -21,7 +21,7 @@ error: unknown key `colour`
  --> config.yaml:2:1
   |
 2 | colour: red
-  | ^^^^^^ known keys here: interfaces, tc_attach, devices, networks, databases, policy, epoch, listen, web_config, limits, state_dir, ledger, retention, leases, log
+  | ^^^^^^ known keys here: interfaces, tc_attach, devices, networks, databases, policy, epoch, listen, allowed_hosts, web_config, limits, state_dir, ledger, retention, leases, log
 ",
     );
     refused(
@@ -56,7 +56,7 @@ error: unknown key `base`
  --> config.yaml:2:1
   |
 2 | base: &b {name: x}
-  | ^^^^ known keys here: interfaces, tc_attach, devices, networks, databases, policy, epoch, listen, web_config, limits, state_dir, ledger, retention, leases, log
+  | ^^^^ known keys here: interfaces, tc_attach, devices, networks, databases, policy, epoch, listen, allowed_hosts, web_config, limits, state_dir, ledger, retention, leases, log
 
 error: unknown key `<<`
  --> config.yaml:4:5

@@ -252,7 +252,7 @@ fn a_sensor_that_looks_at_its_ledger_keeps_its_lock() {
     assert!(!is_locked());
 }
 
-/// Times from nowhere, hostile or missing, are taken as they are.
+/// A packet without a time, or with one that is none, is counted at the time of the one before, and that is said.
 #[test]
 fn any_time_will_do() {
     let directory = tempfile::tempdir().unwrap();
@@ -263,7 +263,11 @@ fn any_time_will_do() {
     let untimed = untimed.simple(&frame, len).frame(0, u64::MAX, &frame).simple(&frame, len);
     fs::write(path.join("walk.pcapng"), untimed.frame(0, 0, &frame).octets).unwrap();
     for known in [0, 4] {
-        let report = succeeded(&into_ledger(path, &["walk.pcapng"]));
+        let output = into_ledger(path, &["walk.pcapng"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("1 packets with times before 1970 or after 2262"), "{said}");
+        let report: Report = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report.replay.unwrap().captures[0].known_packets, known);
         holds(path, &vec![(0, frame.clone()); 4]);
     }

@@ -101,7 +101,8 @@ impl Known {
     fn read(connection: &Connection) -> Result<Self, LedgerError> {
         let number =
             |sql| connection.query_row(sql, [], |row| Ok(row.get::<_, Option<i64>>(0)?.map(uint)));
-        let minute = number("SELECT min(start) FROM balance")?.map(|start| start * NANOS);
+        let minute =
+            number("SELECT min(start) FROM balance")?.map(|start| start.saturating_mul(NANOS));
         let record = restore::records(connection)?.0.iter().map(|record| record.ended).min();
         Ok(Self {
             first: minute.into_iter().chain(record).min(),
