@@ -176,9 +176,9 @@ fn filters_and_their_qdisc_are_put_back_whatever_else_is_there() {
         gateway.run(&words).unwrap();
     };
     tc("qdisc add dev lan0 clsact");
-    tc("filter add dev lan0 ingress prio 10 u32 match u32 0 0 action ok");
+    tc("filter add dev lan0 ingress prio 10 u32 match u32 0 0 flowid 1:1");
     tc(
-        "filter add dev lan0 egress prio 10 flower src_mac 02:00:00:00:00:00/02:00:00:00:00:00 action ok",
+        "filter add dev lan0 egress prio 10 flower src_mac 02:00:00:00:00:00/02:00:00:00:00:00 classid 1:1",
     );
     let sensor = Sensor::start(&bench, &Config::attached("tc", "clsact"));
     let before = Hooks::of(gateway, "lan0");
@@ -219,7 +219,7 @@ fn what_is_in_the_way_of_a_clsact_filter_is_named() {
     }
     tc("qdisc del dev lan0 ingress");
     tc("qdisc add dev lan0 clsact");
-    tc("filter add dev lan0 egress prio 1 u32 match u32 0 0 action ok");
+    tc("filter add dev lan0 egress prio 1 u32 match u32 0 0 flowid 1:1");
     let said = one_sentence(launch(&bench, gateway, &Config::attached("auto", "clsact")));
     assert!(said.contains("the u32 filter of priority 1 sits at TC egress of lan0"), "{said}");
     // TCX comes before all filters.
