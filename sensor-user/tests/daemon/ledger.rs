@@ -145,7 +145,10 @@ fn a_table_that_can_not_be_read_is_given_up_with_a_word() {
     drop(state);
     let sensor = Sensor::start(&bench, &config);
     let said = sensor.process.output();
-    assert!(said.contains(&format!("its layout has version 99, this LabGate's {LAYOUT_VERSION}")), "{said}");
+    assert!(
+        said.contains(&format!("its layout has version 99, this LabGate's {LAYOUT_VERSION}")),
+        "{said}"
+    );
     assert!(said.contains("what it counted is lost"), "{said}");
     assert_ne!(tables(&bench), std::slice::from_ref(table));
     send_udp(bench.device("galaxy"), GERMANY.ipv4, 4000);
