@@ -38,7 +38,10 @@ impl Hooks {
                 let program = entry["options"]["bpf_name"].as_str();
                 program.or(entry["kind"].as_str()).unwrap().to_owned()
             };
-            listed.map(name).collect()
+            let mut names: Vec<String> = listed.map(name).collect();
+            // A u32 filter comes with its table.
+            names.dedup();
+            names
         };
         let text = namespace.run(&["ip", "-d", "-j", "link", "show", interface]).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();

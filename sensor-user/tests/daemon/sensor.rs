@@ -102,7 +102,7 @@ pub(crate) fn launch_file(namespace: &Namespace, path: &Path) -> Process {
 
 /// What `labgate` says when it refuses: its exit code is not 0, and this is all that it wrote.
 pub(crate) fn refusal(mut process: Process) -> String {
-    let status = process.wait(PATIENCE).unwrap();
+    let status = process.wait(6 * PATIENCE).unwrap();
     let said = process.output();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(!said.contains("panicked"), "{said}");
