@@ -110,7 +110,8 @@ fn two_namespaces_do_not_share_a_ledger() {
     let purge = |namespace: &Namespace| {
         let ledger = bench.dir().join("state/shared.db");
         let ledger = ledger.to_str().unwrap();
-        let argv = [crate::sensor::LABGATE, "ledger", "purge", "galaxy", "--ledger", ledger];
+        let argv =
+            [crate::sensor::LABGATE, "ledger", "purge", "--device", "galaxy", "--ledger", ledger];
         namespace.run(&argv).unwrap_err().to_string()
     };
     let said = purge(bench.internet());
