@@ -360,7 +360,7 @@ fn the_commands_ask_over_https() {
     process.stop(Signal::SIGINT, PATIENCE).unwrap();
 }
 
-/// Connections that never begin TLS hold all places, and not for long.
+/// Connections that never begin TLS give way to one that does, and end by themselves.
 #[test]
 fn silent_clients_do_not_keep_the_others_out() {
     if !xtask::require_root("silent_clients_do_not_keep_the_others_out") {
@@ -374,10 +374,9 @@ fn silent_clients_do_not_keep_the_others_out() {
     let ca = lab.path("server.pem");
     assert_eq!(lab.status("/healthz", &["--cacert", &ca]), Ok(200));
     let silent = lab.namespace.enter(|| {
-        (0..32).map(|_| TcpStream::connect("127.0.0.1:9469").unwrap()).collect::<Vec<_>>()
+        (0..64).map(|_| TcpStream::connect("127.0.0.1:9469").unwrap()).collect::<Vec<_>>()
     });
-    let error = lab.status("/healthz", &["--cacert", &ca, "--max-time", "1"]).unwrap_err();
-    assert!(error.contains("timed out"), "{error}");
+    assert_eq!(lab.status("/healthz", &["--cacert", &ca, "--max-time", "5"]), Ok(200));
     let began = Instant::now();
     let mut first = &silent.unwrap()[0];
     first.set_read_timeout(Some(2 * PATIENCE)).unwrap();
